@@ -1,0 +1,156 @@
+"""Read `metadata.csv`: every bad row gives one message with its line number, and the rest is read all the same."""
+
+import csv
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import CriticalError
+
+REQUIRED = ("record_id", "image_file")
+EXPECTED = (
+    "record_id",
+    "image_file",
+    "title",
+    "creator",
+    "year",
+    "provider",
+    "data_provider",
+    "rights",
+    "concepts",
+    "split",
+)
+RECORD_ID = re.compile(r"^/[^/\s]+/[^/\s]+$")
+SPLITS = ("train", "test", "")
+
+
+@dataclass(frozen=True)
+class CollectionRow:
+    """One record of a collection, as its CSV line says it.
+
+    `concepts` and `not_annotated` hold slugs or URIs exactly as written; the vocabulary resolves them.
+    """
+
+    record_id: str
+    image_file: str
+    title: str = ""
+    creator: str = ""
+    year: int | None = None
+    provider: str = ""
+    data_provider: str = ""
+    rights: str = ""
+    concepts: tuple[str, ...] = ()
+    not_annotated: tuple[str, ...] = ()
+    group: str = ""
+    split: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A folder of pictures with its rows, and what was wrong with the CSV (one message a problem)."""
+
+    folder: Path
+    rows: tuple[CollectionRow, ...]
+    problems: tuple[str, ...] = field(default=())
+
+    def image_path(self, row: CollectionRow) -> Path | None:
+        """Where the row's picture lies, or None when the record has no picture; the file may be missing."""
+        return self.folder / row.image_file if row.image_file else None
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the rows: names the data a model was trained on."""
+        digest = hashlib.sha256()
+        for row in self.rows:
+            digest.update(repr((row.record_id, row.image_file, row.concepts, row.not_annotated, row.split)).encode())
+        return digest.hexdigest()
+
+
+def read_collection(folder: Path) -> Collection:
+    """Read `folder/metadata.csv`.
+
+    Raises CriticalError when the folder, the file or a required column is missing; everything else
+    becomes a message in `problems` that names the line.
+    """
+    path = folder / "metadata.csv"
+    if not path.is_file():
+        raise CriticalError(f"{path}: not found. A collection is a folder with pictures and a metadata.csv.")
+    problems: list[str] = []
+    with path.open(encoding="utf-8-sig", newline="") as handle:
+        reader = csv.DictReader(handle, strict=True)
+        columns = [name.strip() for name in reader.fieldnames or []]
+        reader.fieldnames = columns
+        if absent := [name for name in REQUIRED if name not in columns]:
+            raise CriticalError(f"{path} line 1: the column {', '.join(absent)} is missing; nothing can be read.")
+        problems += [
+            f"{path} line 1: the column {name} is missing; it is read as empty."
+            for name in EXPECTED
+            if name not in columns
+        ]
+        rows = tuple(_rows(path, folder, reader, problems))
+    return Collection(folder=folder, rows=rows, problems=tuple(problems))
+
+
+def _rows(path: Path, folder: Path, reader: "csv.DictReader[str]", problems: list[str]) -> Iterator[CollectionRow]:
+    seen: set[str] = set()
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except (csv.Error, UnicodeDecodeError) as error:
+            problems.append(f"{path} line {reader.line_num}: cannot be read as CSV in UTF-8 ({error}); reading stops here.")
+            return
+        row, problem = _row(cells, reader.line_num, folder)
+        if row and row.record_id in seen:
+            row, problem = None, f"record_id {row.record_id} stands on an earlier line; this line is skipped."
+        if problem:
+            problems.append(f"{path} line {reader.line_num}: {problem}")
+        if row:
+            seen.add(row.record_id)
+            yield row
+
+
+def _row(cells: dict[str, str | None], line: int, folder: Path) -> tuple[CollectionRow | None, str]:
+    """One row, or None, and the message about it if something is wrong."""
+    cell = {name: (value or "").strip() for name, value in cells.items() if isinstance(name, str)}
+    if None in cells:
+        return None, "it has more cells than the header; the line is skipped."
+    if not RECORD_ID.match(cell["record_id"]):
+        return None, f"record_id {cell['record_id']!r} is not of the form /dataset/local; the line is skipped."
+    image_file = cell["image_file"]
+    if image_file and not (folder / image_file).resolve().is_relative_to(folder.resolve()):
+        return None, f"image_file {image_file!r} lies outside the folder; the line is skipped."
+    problem = ""
+    if image_file and not (folder / image_file).is_file():
+        problem = f"image_file {image_file} does not exist; the record is kept and its link will be dead."
+    year = cell.get("year", "")
+    if year and not re.fullmatch(r"-?\d{1,4}", year):
+        problem, year = f"year {year!r} is not a whole number; it is read as empty.", ""
+    split = cell.get("split", "")
+    if split not in SPLITS:
+        problem, split = f"split {split!r} is neither train nor test; it is read as empty.", ""
+    return (
+        CollectionRow(
+            record_id=cell["record_id"],
+            image_file=image_file,
+            title=cell.get("title", ""),
+            creator=cell.get("creator", ""),
+            year=int(year) if year else None,
+            provider=cell.get("provider", ""),
+            data_provider=cell.get("data_provider", ""),
+            rights=cell.get("rights", ""),
+            concepts=_values(cell.get("concepts", "")),
+            not_annotated=_values(cell.get("not_annotated", "")),
+            group=cell.get("group", "") or cell["record_id"],
+            split=split,
+            line=line,
+        ),
+        problem,
+    )
+
+
+def _values(text: str) -> tuple[str, ...]:
+    return tuple(value.strip() for value in text.split(";") if value.strip())

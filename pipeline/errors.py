@@ -1,0 +1,28 @@
+"""The four errors of the pipeline; every raise in a stage is one of these.
+
+EnrichmentError
+├── TransientError          try again later (time-out, 5xx, 429): retried with back-off, then recorded
+├── PermanentError          will never work for this input: recorded as an outcome row, the run goes on
+├── PoisonedResultError     the model's output is impossible (NaN, wrong shape): the batch fails, nothing is written
+└── CriticalError           credentials or configuration are wrong: the run stops with one message
+"""
+
+
+class EnrichmentError(Exception):
+    """Base of all errors that the pipeline raises on purpose."""
+
+
+class TransientError(EnrichmentError):
+    """The same call may succeed later."""
+
+
+class PermanentError(EnrichmentError):
+    """The same call will never succeed; the input gets an outcome row."""
+
+
+class PoisonedResultError(EnrichmentError):
+    """A result that cannot be true (wrong width, NaN, score outside 0–1): write nothing of this batch."""
+
+
+class CriticalError(EnrichmentError):
+    """Nothing can go on: the message names the setting, file or credential to mend."""
