@@ -1,0 +1,65 @@
+"""A run: what it works on, when it was planned, and where its datasets lie."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from pipeline.domain.identifiers import run_key
+from pipeline.domain.scope import Scope, Selection, scope_from_json, scope_hash, scope_to_json, selection_from_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pass of the pipeline. `created_at` is its planned time (UTC): no step below reads a clock for data."""
+
+    run_id: str
+    source: str
+    selection: Selection
+    scope: Scope
+    created_at: datetime
+    limit: int | None = None
+    dry_run: bool = False
+
+    @property
+    def key(self) -> str:
+        """Where the run's own manifest lies; this is what tasks hand to each other."""
+        return f"runs/run={self.run_id}/run.json"
+
+    @property
+    def folder(self) -> str:
+        """Plans, results and reports of the run."""
+        return f"runs/run={self.run_id}"
+
+    def dataset_folder(self, dataset: str) -> str:
+        """`<dataset>/source=<source>/scope=<hash>/run=<run_id>`: follows from source, scope and run id alone."""
+        return f"{dataset}/source={self.source}/scope={scope_hash(self.selection, self.scope)}/run={self.run_id}"
+
+    def columns(self) -> dict[str, Any]:
+        """The provenance columns that every row of the run carries."""
+        return {"run_id": self.run_id, "created_at": self.created_at}
+
+    def to_json(self) -> bytes:
+        """The manifest's bytes."""
+        value = asdict(self) | {"scope": scope_to_json(self.scope), "created_at": self.created_at.isoformat()}
+        return json.dumps(value, indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Run":
+        """Read back what `to_json` wrote."""
+        value: Mapping[str, Any] = json.loads(content)
+        return cls(
+            run_id=value["run_id"],
+            source=value["source"],
+            selection=selection_from_json(value["selection"]),
+            scope=scope_from_json(value["scope"]),
+            created_at=datetime.fromisoformat(value["created_at"]),
+            limit=value["limit"],
+            dry_run=value["dry_run"],
+        )
+
+
+def named_run_id(text: str) -> str:
+    """A run id made of any name, as it may stand in keys: `[A-Za-z0-9_-]` only."""
+    return run_key(text)

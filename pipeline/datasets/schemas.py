@@ -1,0 +1,177 @@
+"""The pyarrow schema of every dataset, with its version. A change of columns raises the version."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+_TEXT = pa.string()
+_TEXTS = pa.list_(pa.field("item", pa.string(), nullable=False))
+_BY_LANGUAGE = pa.map_(pa.string(), _TEXTS)
+_TIME = pa.timestamp("ms", tz="UTC")
+
+
+def _schema(version: int, **columns: pa.DataType | tuple[pa.DataType]) -> pa.Schema:
+    """A one-tuple marks a nullable column; everything else must be there."""
+    fields = [
+        pa.field(name, kind[0] if isinstance(kind, tuple) else kind, nullable=isinstance(kind, tuple))
+        for name, kind in columns.items()
+    ]
+    return pa.schema(fields, metadata={"schema_version": str(version)})
+
+
+_RUN = {"run_id": _TEXT, "created_at": _TIME}
+_MODEL = {
+    "model_name": _TEXT,
+    "model_version": _TEXT,
+    "model_sha256": _TEXT,
+    "preprocessing_version": _TEXT,
+    "vocabulary_version": _TEXT,
+}
+
+RECORDS = _schema(
+    1,
+    record_id=_TEXT,
+    dataset_id=_TEXT,
+    title=_TEXT,
+    titles=_BY_LANGUAGE,
+    descriptions=_BY_LANGUAGE,
+    creators=_TEXTS,
+    year=(pa.int32(),),
+    media_type=_TEXT,
+    concept_uris=_TEXTS,
+    provider=_TEXT,
+    data_provider=_TEXT,
+    country=_TEXT,
+    languages=_TEXTS,
+    rights=_TEXT,
+    rights_category=_TEXT,
+    image_url=(_TEXT,),
+    image_urls=_TEXTS,
+    thumbnail_url=(_TEXT,),
+    landing_url=(_TEXT,),
+    updated_at=(_TIME,),
+    **_RUN,
+)
+
+IMAGES = _schema(
+    1,
+    record_id=_TEXT,
+    image_url=_TEXT,
+    image_id=(_TEXT,),
+    outcome=_TEXT,
+    reason=(_TEXT,),
+    detail=_TEXT,
+    status=(pa.int32(),),
+    final_url=(_TEXT,),
+    mime=(_TEXT,),
+    width_px=(pa.int32(),),
+    height_px=(pa.int32(),),
+    size_bytes=(pa.int64(),),
+    perceptual_hash=(_TEXT,),
+    etag=(_TEXT,),
+    attempts=pa.int32(),
+    provider=_TEXT,
+    rights=_TEXT,
+    rights_category=_TEXT,
+    shard_uri=(_TEXT,),
+    shard_offset=(pa.int64(),),
+    shard_size=(pa.int32(),),
+    **_RUN,
+)
+
+LABELS = _schema(
+    1,
+    record_id=_TEXT,
+    image_id=_TEXT,
+    image_url=_TEXT,
+    concept_uri=_TEXT,
+    label=_TEXT,
+    score=pa.float32(),
+    raw_score=pa.float32(),
+    threshold=(pa.float32(),),
+    decision=_TEXT,
+    why=_TEXT,
+    rank=pa.int32(),
+    provider=_TEXT,
+    **_MODEL,
+    **_RUN,
+)
+
+RECORD_LABELS = _schema(
+    1,
+    record_id=_TEXT,
+    concept_uri=_TEXT,
+    label=_TEXT,
+    max_score=pa.float32(),
+    mean_score=pa.float32(),
+    image_id=_TEXT,
+    images=pa.int32(),
+    decision=_TEXT,
+    why=_TEXT,
+    **_MODEL,
+    **_RUN,
+)
+
+OUTCOMES = _schema(
+    1,
+    stage=_TEXT,
+    input_id=_TEXT,
+    record_id=(_TEXT,),
+    outcome=_TEXT,
+    reason=_TEXT,
+    detail=_TEXT,
+    attempt=pa.int32(),
+    **_RUN,
+)
+
+SUGGESTIONS = _schema(
+    1,
+    record_id=_TEXT,
+    related_record_id=_TEXT,
+    rank=pa.int32(),
+    score=pa.float32(),
+    visual_similarity=pa.float32(),
+    shared_concepts=_TEXTS,
+    reasons=_TEXTS,
+    **_MODEL,
+    **_RUN,
+)
+
+ANNOTATIONS = _schema(
+    1,
+    record_id=_TEXT,
+    concept_uri=_TEXT,
+    body_uri=(_TEXT,),
+    target=_TEXT,
+    state=_TEXT,
+    remote_id=(_TEXT,),
+    canonical=_TEXT,
+    score=pa.float32(),
+    is_new=pa.bool_(),
+    detail=_TEXT,
+    **_MODEL,
+    **_RUN,
+)
+
+
+def features_schema(width: int) -> pa.Schema:
+    """The `features` schema for embeddings of `width` float16 values."""
+    return _schema(
+        1,
+        record_id=_TEXT,
+        image_id=_TEXT,
+        embedding=pa.list_(pa.field("item", pa.float16(), nullable=False), width),
+        **_MODEL,
+        **_RUN,
+    )
+
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "records": RECORDS,
+    "images": IMAGES,
+    "labels": LABELS,
+    "record_labels": RECORD_LABELS,
+    "suggestions": SUGGESTIONS,
+    "annotations": ANNOTATIONS,
+    "outcomes": OUTCOMES,
+}

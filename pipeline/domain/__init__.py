@@ -1,0 +1,1 @@
+"""Pure ideas of the house: no I/O, no clock, no randomness."""

@@ -1,0 +1,118 @@
+"""All settings, read once from the environment (or `.env`): the only place that looks there.
+
+Every field is an environment variable of the same name in capitals; `.env.example` lists them.
+"""
+
+import hashlib
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+class Settings(BaseSettings):
+    """Settings with defaults that work on one machine without any account."""
+
+    model_config = SettingsConfigDict(env_file=PROJECT_ROOT / ".env", env_ignore_empty=True, extra="ignore")
+
+    # Where things are kept.
+    var_dir: Path = PROJECT_ROOT / "var"
+    storage_url: str = ""  # "" = a folder below VAR_DIR; or file:///folder, or s3://bucket/prefix
+    s3_endpoint_url: str = ""  # "" = Amazon; else any S3 server (path-style addresses)
+    database_url: str = ""  # "" = SQLite below VAR_DIR; or postgresql+psycopg://…
+
+    # The vocabulary and how the outside names us.
+    vocabulary_file: Path = PROJECT_ROOT / "vocab" / "concepts.yaml"
+    policy_file: Path = PROJECT_ROOT / "vocab" / "policy.yaml"
+    sources_dir: Path = PROJECT_ROOT / "vocab" / "sources"
+    recipes_dir: Path = PROJECT_ROOT / "vocab" / "recipes"
+    vocab_base: str = "urn:heritage-enrichment"  # prefix of concept URIs that have no public one
+    public_base_url: str = ""  # where the web app is reachable; annotations then point to the run's page
+    contact: str = ""  # an address that image hosts can write to; goes into the User-Agent
+
+    # Europeana: Search, Record, Thumbnail and Annotation API.
+    europeana_api_url: str = "https://api.europeana.eu"
+    europeana_auth_url: str = "https://auth.europeana.eu/auth"
+    europeana_api_key: SecretStr = SecretStr("")
+    annotation_client_id: str = ""
+    annotation_client_secret: SecretStr = SecretStr("")
+    annotation_username: str = ""
+    annotation_password: SecretStr = SecretStr("")
+
+    # WITH: hidden labels go there; off while no account is set.
+    with_api_url: str = "https://api.crowdheritage.eu"
+    with_username: str = ""
+    with_password: SecretStr = SecretStr("")
+    with_generator: str = "enrichment hidden labels"  # no campaign's name may be its ending
+    with_collection: str = "enrichment"  # its name on the platform, unique across all owners
+
+    # HTTP manners.
+    api_timeout_s: float = 30.0
+    api_attempts: int = 5
+    download_concurrency: int = 32
+    download_per_host: int = 8
+    download_timeout_s: float = 60.0
+    download_attempts: int = 3
+    private_image_hosts: str = ""  # host:port, comma separated: exempt from the address guard (the sandbox)
+
+    # What counts as a usable picture, and the derivative that is kept of it.
+    image_max_bytes: int = 50_000_000
+    image_min_side_px: int = 32
+    image_max_pixels: int = 100_000_000
+    image_max_aspect: float = 20.0
+    derivative_side_px: int = 400
+    derivative_quality: int = 90
+
+    # Sizes of mapped batches; grown when a run would need more than MAX_BATCHES.
+    images_per_batch: int = 5_000
+    suggestions_per_batch: int = 20_000
+    publications_per_batch: int = 50_000
+    max_batches: int = 1_000
+
+    # Model and decisions.
+    model_name: str = "default"
+    model_weights_file: Path | None = None
+    inference_batch: int = 32
+    hidden_floor: float = Field(0.05, ge=0, le=1)
+    hidden_top: int = 5
+    target_precision: float = Field(0.9, gt=0, lt=1)
+    review_precision: float = Field(0.6, gt=0, lt=1)
+    precision_confidence: float = Field(0.8, gt=0.5, lt=1)  # one-sided level of the Wilson bound
+
+    # Suggestions and publication.
+    suggestions_per_record: int = 10
+    publish_concurrency: int = 8
+    max_failed_share: float = Field(0.5, gt=0, le=1)  # of a stage's inputs; more stops the run
+    label_language: str = "en"
+
+    # A collection folder whose metadata.csv holds the truth: the run report then says how good the labels are.
+    truth_collection: Path | None = None
+    progress_file: Path | None = None  # where progress lines go for `enrich run` to show
+
+    @property
+    def storage_root(self) -> str:
+        """The lake's address."""
+        return self.storage_url or (self.var_dir / "lake").resolve().as_uri()
+
+    @property
+    def database_address(self) -> str:
+        """The operational database's SQLAlchemy address."""
+        return self.database_url or f"sqlite:///{(self.var_dir / 'enrichment.db').resolve()}"
+
+    @property
+    def user_agent(self) -> str:
+        """Named, with a contact when one is set (Europeana's fair-use page and good manners ask for it)."""
+        contact = f" (+{self.contact})" if self.contact else ""
+        return f"heritage-enrichment/0.1{contact}"
+
+    @property
+    def exempt_hosts(self) -> frozenset[str]:
+        """`host:port` pairs that the address guard lets through although they are private."""
+        return frozenset(part.strip() for part in self.private_image_hosts.split(",") if part.strip())
+
+    def fingerprint(self, *names: str) -> str:
+        """Short hash of the named settings: a batch that ran under other values is not reused."""
+        text = "|".join(f"{name}={getattr(self, name)}" for name in sorted(names))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

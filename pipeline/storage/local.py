@@ -1,0 +1,78 @@
+"""A folder as an object store."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class LocalStore:
+    """Objects are files; a write goes to a hidden temporary file beside its place and is renamed into it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.root = folder.absolute().as_uri()
+
+    def put_bytes(self, key: str, data: bytes) -> None:
+        with self._written(key) as temporary:
+            temporary.write_bytes(data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        with self._written(key) as temporary:
+            shutil.copyfile(path, temporary)
+
+    def get_bytes(self, key: str) -> bytes:
+        return self._path(key).read_bytes()
+
+    def get_range(self, key: str, offset: int, size: int) -> bytes:
+        with self._path(key).open("rb") as handle:
+            handle.seek(offset)
+            return handle.read(size)
+
+    @contextmanager
+    def local_copy(self, key: str) -> Iterator[Path]:
+        path = self._path(key)
+        if not path.is_file():
+            raise FileNotFoundError(self.address(key))
+        yield path
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def list(self, prefix: str) -> Iterator[str]:
+        # The folder part of the prefix bounds the walk; the rest filters it.
+        start = self._path(prefix.rpartition("/")[0]) if "/" in prefix else self._folder
+        for path in sorted(start.rglob("*")):
+            key = path.relative_to(self._folder).as_posix()
+            if key.startswith(prefix) and path.is_file() and not path.name.startswith(".tmp-"):
+                yield key
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def address(self, key: str) -> str:
+        return f"{self.root}/{key}"
+
+    def key(self, address: str) -> str:
+        return address.removeprefix(f"{self.root}/")
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key
+
+    @contextmanager
+    def _written(self, key: str) -> Iterator[Path]:
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

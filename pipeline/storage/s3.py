@@ -1,0 +1,89 @@
+"""Any S3 server as an object store, through boto3. Credentials come from boto3's own chain, never from our settings."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import CriticalError
+
+
+class S3Store:
+    """Objects of one bucket below a prefix. S3 writes are atomic by nature; large files go up in parts."""
+
+    def __init__(self, bucket: str, prefix: str, *, endpoint_url: str | None = None) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._endpoint_url = endpoint_url
+        self.root = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._client = self._connect()
+
+    def put_bytes(self, key: str, data: bytes) -> None:
+        self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        self._client.upload_file(str(path), self._bucket, self._prefix + key)
+
+    def get_bytes(self, key: str) -> bytes:
+        return self._read(key)
+
+    def get_range(self, key: str, offset: int, size: int) -> bytes:
+        return self._read(key, Range=f"bytes={offset}-{offset + size - 1}") if size else b""
+
+    @contextmanager
+    def local_copy(self, key: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="enrich-") as folder:
+            path = Path(folder) / key.rpartition("/")[2]
+            try:
+                self._client.download_file(self._bucket, self._prefix + key, str(path))
+            except self._client.exceptions.ClientError as error:
+                raise FileNotFoundError(self.address(key)) from error
+            yield path
+
+    def exists(self, key: str) -> bool:
+        try:
+            self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        except self._client.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return False
+            raise CriticalError(f"{self.address(key)}: {error}") from error
+        return True
+
+    def list(self, prefix: str) -> Iterator[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + prefix)
+        for page in pages:
+            for entry in page.get("Contents", ()):
+                yield entry["Key"].removeprefix(self._prefix)
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def address(self, key: str) -> str:
+        return f"{self.root}/{key}"
+
+    def key(self, address: str) -> str:
+        return address.removeprefix(f"{self.root}/")
+
+    def _read(self, key: str, **options: str) -> bytes:
+        try:
+            reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **options)
+        except self._client.exceptions.NoSuchKey as error:
+            raise FileNotFoundError(self.address(key)) from error
+        content: bytes = reply["Body"].read()
+        return content
+
+    def _connect(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        # Path-style addresses and checksums only when required: other servers than Amazon's refuse the newer forms.
+        config = Config(
+            s3={"addressing_style": "path"},
+            retries={"max_attempts": 5, "mode": "standard"},
+            connect_timeout=10,
+            read_timeout=60,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        return boto3.client("s3", endpoint_url=self._endpoint_url, config=config)
