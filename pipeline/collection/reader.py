@@ -61,10 +61,13 @@ class Collection:
         return self.folder / row.image_file if row.image_file else None
 
     def fingerprint(self) -> str:
-        """SHA-256 over the rows: names the data a model was trained on."""
+        """SHA-256 over rows and picture files: names the data that a model was trained on."""
         digest = hashlib.sha256()
         for row in self.rows:
-            digest.update(repr((row.record_id, row.image_file, row.concepts, row.not_annotated, row.split)).encode())
+            digest.update(repr((row.record_id, row.concepts, row.not_annotated, row.group, row.split)).encode())
+            path = self.image_path(row)
+            if path and path.is_file():
+                digest.update(path.read_bytes())
         return digest.hexdigest()
 
 

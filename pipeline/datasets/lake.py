@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,14 @@ class Lake:
     def save_run(self, run: Run) -> Run:
         """Write the run's manifest and return the run in force.
 
-        A run that is started again under the same id keeps its first planned time, so that it writes the same bytes.
+        A run that is started again under the same id keeps its planned time, so that it writes the same bytes. If it
+        was cut off, it goes on where it was; if it had finished, everything is done afresh.
         """
         if self.store.exists(run.key):
             known = self.run(run.key)
-            if (known.selection, known.scope, known.source, known.limit) == (run.selection, run.scope, run.source, run.limit):
-                run = Run(**{**run.__dict__, "created_at": known.created_at})
+            run = replace(run, attempt=known.attempt + self.store.exists(known.finished_key))
+            if known.selection == run.selection and known.scope == run.scope:
+                run = replace(run, created_at=known.created_at)
         self.store.put_bytes(run.key, run.to_json())
         return run
 

@@ -12,7 +12,10 @@ from pipeline.domain.scope import Scope, Selection, scope_from_json, scope_hash,
 
 @dataclass(frozen=True)
 class Run:
-    """One pass of the pipeline. `created_at` is its planned time (UTC): no step below reads a clock for data."""
+    """One pass of the pipeline. `created_at` is its planned time (UTC): no step below reads a clock for data.
+
+    `attempt` counts how often a finished run was started again; within an attempt nothing that is done is repeated.
+    """
 
     run_id: str
     source: str
@@ -21,11 +24,17 @@ class Run:
     created_at: datetime
     limit: int | None = None
     dry_run: bool = False
+    attempt: int = 1
 
     @property
     def key(self) -> str:
         """Where the run's own manifest lies; this is what tasks hand to each other."""
         return f"runs/run={self.run_id}/run.json"
+
+    @property
+    def finished_key(self) -> str:
+        """Lies there once an attempt has come to its end."""
+        return f"{self.folder}/finished-{self.attempt}.json"
 
     @property
     def folder(self) -> str:
@@ -57,6 +66,7 @@ class Run:
             created_at=datetime.fromisoformat(value["created_at"]),
             limit=value["limit"],
             dry_run=value["dry_run"],
+            attempt=value["attempt"],
         )
 
 

@@ -3,13 +3,16 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from pipeline.datasets.lake import Lake, Part
 from pipeline.datasets.run import Run
 from pipeline.errors import CriticalError, PoisonedResultError
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,13 @@ class Result:
     final: bool = True
 
 
+def groups_of(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of `size`, the last one shorter; never an empty one."""
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group
+
+
 def plan_stage(
     lake: Lake, run: Run, stage: str, batches: Iterable[Any], *, fingerprint: str, max_batches: int
 ) -> list[str]:
@@ -100,7 +110,7 @@ def plan_stage(
     for number, items in enumerate(batches):
         if number >= max_batches:
             raise CriticalError(f"{stage}: more than {max_batches} batches; raise the batch size in the settings")
-        mark = hashlib.sha256(json.dumps([items, fingerprint], sort_keys=True).encode()).hexdigest()
+        mark = hashlib.sha256(json.dumps([items, fingerprint, run.attempt], sort_keys=True).encode()).hexdigest()
         batch = Batch(run.key, stage, number, items, mark)
         keys.append(lake.write_json(f"{batch.folder}/batch-{number:05d}.json", batch.__dict__))
     return keys

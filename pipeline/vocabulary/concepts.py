@@ -98,10 +98,11 @@ def load_vocabulary(path: Path, *, base_url: str) -> Vocabulary:
     return Vocabulary(version=hashlib.sha256(content).hexdigest()[:12], concepts=concepts)
 
 
-def _concept(path: Path, entry: Mapping[str, object], base_url: str) -> Concept:
+def _concept(path: Path, entry: object, base_url: str) -> Concept:
+    entry = entry if isinstance(entry, dict) else {"entry": entry}
     slug, kind, labels = entry.get("slug"), entry.get("kind"), entry.get("labels")
-    if not isinstance(slug, str) or kind not in KINDS or not isinstance(labels, dict) or "en" not in labels:
-        raise CriticalError(f"{path}: the entry {dict(entry)!r} needs slug, kind ({'|'.join(KINDS)}) and labels with en.")
+    if not isinstance(slug, str) or kind not in KINDS or not isinstance(labels, dict) or not labels.get("en"):
+        raise CriticalError(f"{path}: the entry {entry!r} needs slug, kind ({'|'.join(KINDS)}) and labels with en.")
     uris = {name: canonical_uri(str(entry[name])) if entry.get(name) else None for name in ("europeana", "wikidata", "aat")}
     broader = entry.get("broader") or []
     return Concept(

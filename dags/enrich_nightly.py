@@ -1,0 +1,50 @@
+"""# Enrich nightly
+
+One DAG per source in `vocab/sources/`: harvest the records that changed in the data interval, fetch their images,
+label them, suggest related images, publish annotations. Safe to run again: output is keyed by run and scope, and the
+ledger sends nothing twice. `airflow backfill` works, because every run has a data interval.
+"""
+
+from airflow.sdk import CronDataIntervalTimetable, dag, task
+
+from orchestration import defaults, params, stages
+from pipeline.harvest.sources import Source, load_sources
+from pipeline.settings import Settings
+
+
+def make_dag(source: Source) -> None:
+    """The nightly DAG of one source."""
+
+    @dag(
+        dag_id=source.dag_id,
+        schedule=CronDataIntervalTimetable(source.schedule, timezone="UTC") if source.schedule else None,
+        start_date=defaults.START_DATE,
+        catchup=False,
+        max_active_runs=1,
+        params=params.COMMON,
+        default_args=defaults.ARGS,
+        tags=["enrichment", f"source:{source.name}"],
+        doc_md=__doc__,
+    )
+    def enrich_nightly() -> None:
+        @task
+        def start(params=None, data_interval_start=None, data_interval_end=None) -> str:  # noqa: ANN001
+            from pipeline.domain.scope import Scope
+
+            return stages.call(
+                "pipeline.harvest.steps.start_run",
+                run_id=f"{source.name}-{data_interval_start:%Y-%m-%dT%H%M}",
+                source=source.name,
+                scope=Scope("window", start=data_interval_start, end=data_interval_end),
+                created_at=data_interval_end,
+                limit=params["limit"],
+                dry_run=params["dry_run"],
+            )
+
+        stages.enrich(start())
+
+    enrich_nightly()
+
+
+for _source in load_sources(Settings().sources_dir).values():
+    make_dag(_source)

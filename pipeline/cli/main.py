@@ -1,0 +1,211 @@
+"""The commands of `enrich`. They only translate arguments; the rooms below do the work."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.errors import EnrichmentError
+from pipeline.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Enrich images of cultural heritage.", rich_markup_mode="rich")
+sandbox = typer.Typer(no_args_is_help=True, help="Stand-in servers of Europeana, the Annotation API and WITH.")
+model = typer.Typer(no_args_is_help=True, help="Models that were trained here.")
+images = typer.Typer(no_args_is_help=True, help="Pictures by hand.")
+source = typer.Typer(no_args_is_help=True, help="Sources: what is harvested, and when.")
+for name, group in {"sandbox": sandbox, "model": model, "images": images, "source": source}.items():
+    app.add_typer(group, name=name)
+
+out = Console()
+STAGES = ("harvest", "images", "labels", "suggestions", "publish")
+
+
+def main() -> None:
+    """Run a command; an error of ours is one clear line and exit code 2, anything else is a bug with its traceback."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        app()
+    except EnrichmentError as error:
+        Console(stderr=True).print(f"[red bold]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.command()
+def run(
+    collection: Annotated[Path | None, typer.Option(help="Serve this folder (pictures + metadata.csv) instead of the built-in one.")] = None,
+    port: Annotated[int, typer.Option(help="The sandbox's port; keep it, or the platform is another one.")] = 8090,
+    date: Annotated[str, typer.Option(help="The night to enrich; the sandbox's records changed the day before.")] = "2026-01-02",
+    dry_run: Annotated[bool, typer.Option(help="Do everything but send annotations.")] = False,
+) -> None:
+    """The nightly job on this machine: sandbox, model, Airflow's DAG enrich_nightly, and a summary.
+
+    Examples:  enrich run  ·  enrich run --collection ../my-pictures
+    """
+    from pipeline.cli.local_run import LocalRun
+
+    LocalRun(Settings(), collection=collection, port=port, date=date, dry_run=dry_run).run()
+
+
+@app.command()
+def train(
+    collection: Annotated[Path, typer.Option(help="A folder with pictures and metadata.csv (splits train and test).")],
+    recipe: Annotated[str, typer.Option(help="A recipe of vocab/recipes: small (from scratch) or frozen (pretrained).")] = "small",
+    name: Annotated[str, typer.Option(help="The model's name.")] = "default",
+    again: Annotated[bool, typer.Option(help="Train even if this very data and recipe have a released model.")] = False,
+) -> None:
+    """Train, measure, register and release a model.
+
+    Example:  MODEL_WEIGHTS_FILE=mobilenet_v2.h5 enrich train --collection DIR --recipe frozen --name museum
+    """
+    from pipeline.training.steps import train as train_model
+
+    bundle = train_model(collection, recipe, name, settings=Settings(), now=datetime.now(UTC), again=again)
+    figures = {key: value for key, value in bundle.metrics.items() if key != "per_concept"}
+    out.print(f"model {bundle.name} version {bundle.version} is released; test split: {figures}", soft_wrap=True)
+
+
+@app.command()
+def start(
+    run_id: Annotated[str, typer.Option(help="A name for the run; the same name goes on with, or redoes, the same run.")],
+    source: Annotated[str, typer.Option(help="A source of vocab/sources.")] = "default",
+    since: Annotated[datetime | None, typer.Option(help="Start of the window (UTC); records changed from then on.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="End of the window (UTC), not included.")] = None,
+    ids: Annotated[list[str] | None, typer.Option("--id", help="Only these records; may be repeated.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Everything that the source selects.")] = False,
+    limit: Annotated[int | None, typer.Option(help="At most so many records.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Do everything but send annotations.")] = False,
+) -> None:
+    """Start a run and print its key; exactly one of a window, ids or --full must be given.
+
+    Example:  enrich stage harvest --run "$(enrich start --run-id try --full --limit 20)"
+    """
+    from pipeline.domain.scope import Scope
+    from pipeline.errors import CriticalError
+    from pipeline.harvest.steps import start_run
+
+    given = [bool(since or until), bool(ids), full]
+    if sum(given) != 1:
+        raise CriticalError("say exactly one of: --since with --until, --id, --full")
+    if since or until:
+        scope = Scope("window", start=since and since.replace(tzinfo=UTC), end=until and until.replace(tzinfo=UTC))
+    else:
+        scope = Scope("ids", ids=tuple(ids)) if ids else Scope("full")
+    print(
+        start_run(
+            run_id=run_id,
+            source=source,
+            scope=scope,
+            created_at=datetime.now(UTC),
+            settings=Settings(),
+            limit=limit,
+            dry_run=dry_run,
+        )
+    )
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(STAGES)}, report, or all.")],
+    run: Annotated[str, typer.Option(help="The run's key, as `enrich start` printed it.")],
+) -> None:
+    """Do a stage of a run, batch by batch, as its DAG would.
+
+    Example:  enrich stage all --run runs/run=try/run.json
+    """
+    from pipeline.cli.stages import run_stage
+
+    for stage_name in (*STAGES, "report") if name == "all" else (name,):
+        print(run_stage(stage_name, run, Settings()))
+
+
+@sandbox.command("serve")
+def sandbox_serve(
+    collection: Annotated[Path | None, typer.Option(help="A collection folder; without it, the built-in one is made.")] = None,
+    port: Annotated[int, typer.Option()] = 8090,
+    host: Annotated[str, typer.Option(help="The loopback address of the APIs.")] = "127.0.0.1",
+    image_hosts: Annotated[str, typer.Option(help="Addresses that serve pictures, comma separated.")] = "127.0.0.2,127.0.0.3",
+    key: Annotated[str, typer.Option(help="The API key that the servers accept.")] = "sandbox",
+    quota: Annotated[int | None, typer.Option(help="Requests per window; none: unlimited.")] = None,
+    quota_window: Annotated[int, typer.Option(help="Length of the quota's window in seconds.")] = 3600,
+    index_lag: Annotated[float, typer.Option(help="Seconds until a new annotation can be found by search.")] = 0.0,
+) -> None:
+    """Serve the stand-ins until interrupted; their state is kept in var/sandbox.
+
+    Example:  enrich sandbox serve --port 8090 --quota 100 --quota-window 60
+    """
+    from pipeline.cli.local_run import builtin_collection
+    from pipeline.sandbox.options import SandboxOptions
+    from pipeline.sandbox.server import serve
+
+    settings = Settings()
+    serve(
+        SandboxOptions(
+            collection=collection or builtin_collection(settings),
+            state_dir=settings.var_dir / "sandbox",
+            vocabulary_path=settings.vocabulary_file,
+            host=host,
+            port=port,
+            key=key,
+            image_hosts=tuple(part.strip() for part in image_hosts.split(",") if part.strip()),
+            quota=quota,
+            quota_window_s=quota_window,
+            index_lag_s=index_lag,
+        )
+    )
+
+
+@model.command("list")
+def model_list() -> None:
+    """All versions of all models, with their figures on the held-out split."""
+    from pipeline.database import connect, models
+
+    table = Table("name", "version", "status", "macro AP", "macro F1", "published precision", "published recall", "trained")
+    for row in models.versions(connect(Settings())):
+        figures = [str(row["metrics"].get(name, "–")) for name in ("macro_ap", "macro_f1", "published_precision", "published_recall")]
+        table.add_row(row["name"], str(row["version"]), row["status"], *figures, f"{row['created_at']:%Y-%m-%d %H:%M}")
+    out.print(table)
+
+
+@model.command("release")
+def model_release(name: str, version: int) -> None:
+    """Make a version the one that the nightly run uses.  Example:  enrich model release default 2"""
+    from pipeline.database import connect, models
+    from pipeline.errors import CriticalError
+
+    engine = connect(Settings())
+    if models.find(engine, name, version) is None:
+        raise CriticalError(f"there is no version {version} of model {name!r}; see: enrich model list")
+    models.release(engine, name, version)
+    out.print(f"{name} {version} is released")
+
+
+@images.command("check")
+def images_check(
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders to walk.")],
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line.")] = False,
+) -> None:
+    """Say of each file whether it would be accepted as a picture, and why not.  Example:  enrich images check scans/ --jsonl"""
+    from pipeline.cli.check_images import check_images
+
+    check_images(paths, jsonl=jsonl, settings=Settings())
+
+
+@source.command("list")
+def source_list() -> None:
+    """The sources, their schedules and the DAGs that they make."""
+    from pipeline.harvest.sources import load_sources
+
+    table = Table("source", "DAG", "schedule", "selection", "what it is")
+    for entry in load_sources(Settings().sources_dir).values():
+        selection = f"{entry.selection.kind} {entry.selection.value} {' '.join(entry.selection.filters)}"
+        table.add_row(entry.name, entry.dag_id, entry.schedule or "by hand", selection, entry.description)
+    out.print(table)

@@ -1,0 +1,72 @@
+"""Open the database and bring its schema up to date."""
+
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from pipeline.errors import CriticalError
+from pipeline.settings import PROJECT_ROOT, Settings
+
+MIGRATIONS = PROJECT_ROOT / "sql" / "migrations"
+_MIGRATION_LOCK = 7_341_902  # any constant: PostgreSQL's advisory lock while the schema changes
+
+
+def connect(settings: Settings) -> Engine:
+    """The engine for the settings' database, migrated to the newest schema.
+
+    Raises CriticalError that names DATABASE_URL (without its password) when it cannot be reached.
+    """
+    return _engine(settings.database_address)
+
+
+@cache
+def _engine(address: str) -> Engine:
+    url = make_url(address)
+    if url.get_backend_name() == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, pool_pre_ping=True)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    try:
+        _migrate(engine)
+    except SQLAlchemyError as error:
+        raise CriticalError(f"DATABASE_URL {url.render_as_string(hide_password=True)}: {error}") from error
+    return engine
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """Write-ahead log: readers never wait for the writer; a writer waits up to half a minute for another."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _migrate(engine: Engine) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    with engine.begin() as connection:
+        if MigrationContext.configure(connection).get_current_revision() == newest:
+            return
+        _lock(connection)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _lock(connection: Connection) -> None:
+    """Two workers that start at once must not both migrate."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+    else:
+        connection.execute(text("CREATE TABLE IF NOT EXISTS migration_lock (held INTEGER)"))

@@ -1,0 +1,1 @@
+"""Source API → `records`: what to harvest (sources), one window at a time, every record once."""

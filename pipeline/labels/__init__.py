@@ -1,0 +1,1 @@
+"""`images` → `labels`, `record_labels` and `features`: batched prediction, and a decision with its reason for each label."""

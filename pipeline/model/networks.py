@@ -1,0 +1,61 @@
+"""Networks: a small one that learns from scratch in about a minute, and frozen backbones of `keras.applications`.
+
+All share one shape: uint8 pixels (n, side, side, 3) in; `scores` (n, concepts) in 0–1 and `embedding` (n, width) out.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import CriticalError
+from pipeline.model.runtime import keras
+
+Floats = npt.NDArray[np.float32]
+
+
+def small_network(side_px: int, concepts: int, *, width: int = 24) -> Any:
+    """A plain convolutional network; `width` is the number of filters in its first block."""
+    k = keras()
+    inputs = k.Input((side_px, side_px, 3), dtype="uint8", name="pixels")
+    x = k.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
+    for block, filters in enumerate((width, width * 2, width * 4, width * 4)):
+        x = k.layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{block}")(x)
+        x = k.layers.BatchNormalization(name=f"norm{block}")(x)
+        x = k.layers.Activation("relu", name=f"relu{block}")(x)
+        x = k.layers.MaxPooling2D(2, name=f"pool{block}")(x)
+    x = k.layers.Concatenate()([k.layers.GlobalAveragePooling2D()(x), k.layers.GlobalMaxPooling2D()(x)])
+    embedding = k.layers.Identity(name="embedding")(x)
+    x = k.layers.Dropout(0.3)(embedding)
+    scores = k.layers.Dense(concepts, activation="sigmoid", name="scores")(x)
+    return k.Model(inputs, {"scores": scores, "embedding": embedding})
+
+
+def frozen_backbone(name: str, side_px: int, weights: str | Path) -> Any:
+    """A `keras.applications` network without its top: pixels in, pooled features (n, width) out.
+
+    `weights` is a file or `imagenet` (Keras then looks in its cache folder and, if need be, on the net).
+    Raises CriticalError that names the backbone or the file.
+    """
+    k = keras()
+    build = getattr(k.applications, name, None)
+    if build is None:
+        raise CriticalError(f"keras.applications has no {name}; the recipe's backbone must be one of its names")
+    inputs = k.Input((side_px, side_px, 3), dtype="uint8", name="pixels")
+    x = k.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
+    try:
+        base = build(include_top=False, weights=str(weights), input_shape=(side_px, side_px, 3), pooling="avg")
+    except (OSError, ValueError) as error:
+        raise CriticalError(f"the weights {weights} cannot be loaded into {name}: {error}") from error
+    base.trainable = False
+    return k.Model(inputs, k.layers.Identity(name="embedding")(base(x, training=False)))
+
+
+def with_linear_head(backbone: Any, kernel: Floats, bias: Floats) -> Any:
+    """The backbone with a sigmoid layer of given weights: kernel (width, concepts), bias (concepts,)."""
+    k = keras()
+    head = k.layers.Dense(bias.shape[0], activation="sigmoid", name="scores")
+    model = k.Model(backbone.input, {"scores": head(backbone.output), "embedding": backbone.output})
+    head.set_weights([kernel, bias])
+    return model

@@ -1,0 +1,52 @@
+"""Prediction: one network, loaded once, and the checks that keep impossible results out of the data."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import PoisonedResultError
+from pipeline.model.bundle import Bundle, load_network
+from pipeline.model.preprocessing import Pixels
+from pipeline.storage import ObjectStore
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """For n images and c concepts: raw and calibrated scores (n, c) in 0–1, embeddings (n, width)."""
+
+    raw: Floats
+    scores: Floats
+    embeddings: Floats
+
+
+class Predictor:
+    """Holds one loaded network; make it inside the task that uses it."""
+
+    def __init__(self, store: ObjectStore, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self._network = load_network(store, bundle)
+
+    def predict(self, pixels: Pixels) -> Prediction:
+        """Predict uint8 pixels (n, side, side, 3).
+
+        Raises PoisonedResultError when the result has the wrong shape, is not finite, or leaves 0–1.
+        """
+        result = self._network.predict_on_batch(pixels)
+        raw = np.asarray(result["scores"], dtype=np.float32)
+        embeddings = np.asarray(result["embedding"], dtype=np.float32)
+        self._check(len(pixels), raw, embeddings)
+        return Prediction(raw, self.bundle.calibrated(raw), embeddings)
+
+    def _check(self, images: int, raw: Floats, embeddings: Floats) -> None:
+        name = f"model {self.bundle.name} {self.bundle.version}"
+        if raw.shape != (images, len(self.bundle.heads)):
+            raise PoisonedResultError(f"{name}: scores of shape {raw.shape}, expected {(images, len(self.bundle.heads))}")
+        if embeddings.shape != (images, self.bundle.embedding_width):
+            raise PoisonedResultError(f"{name}: embeddings of shape {embeddings.shape}, expected width {self.bundle.embedding_width}")
+        if not (np.isfinite(raw).all() and np.isfinite(embeddings).all()):
+            raise PoisonedResultError(f"{name}: scores or embeddings are not finite numbers")
+        if raw.min(initial=0) < 0 or raw.max(initial=0) > 1:
+            raise PoisonedResultError(f"{name}: scores outside 0–1")

@@ -1,0 +1,1 @@
+"""`record_labels` → annotations on the platforms, exactly once, through the ledger."""

@@ -1,0 +1,83 @@
+"""The Europeana target: one semantic tag per record and concept, created once, duplicates recognised."""
+
+import threading
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.clients.annotations import AmbiguousError, AnnotationClient, Created
+from pipeline.database.ledger import Settled, State
+from pipeline.domain.annotation import as_request, tag_annotation
+from pipeline.domain.identifiers import ANNOTATION_BASE
+from pipeline.errors import PermanentError, TransientError
+from pipeline.settings import Settings
+
+NAME = "europeana"
+
+
+class EuropeanaTarget:
+    """Sends claimed ledger rows to the Annotation API (annotation contract §10); safe to use from many threads."""
+
+    name = NAME
+
+    def __init__(self, settings: Settings) -> None:
+        self._client = AnnotationClient(settings)
+        self._public_base_url = settings.public_base_url
+        self._locks = [threading.Lock() for _ in range(64)]
+
+    def send(self, row: Mapping[str, Any]) -> Settled:
+        """Create the annotation of one row; always says what became of it, except for CriticalError, which goes up."""
+        try:
+            document = self.document(row)
+            # The server's duplicate check has no transaction (§6.2): one record's tags go one after the other.
+            with self._lock(row["record_id"]):
+                reply = self._client.create(as_request(document))
+        except PermanentError as error:
+            return Settled(row["id"], State.REFUSED, error=str(error))
+        except TransientError as error:
+            return Settled(row["id"], State.PLANNED, error=str(error))
+        except AmbiguousError as error:
+            return self.resolve(row, error=str(error))
+        if isinstance(reply, Created):
+            return Settled(row["id"], State.SENT, reply.remote_id)
+        return self._duplicate(row, reply.numbers)
+
+    def resolve(self, row: Mapping[str, Any], *, error: str = "sending was interrupted") -> Settled:
+        """Ask the platform whether a row whose sending was cut off has arrived; if not, it is planned again."""
+        try:
+            found = self._client.find(row["record_id"], row["body_uri"])
+        except (TransientError, PermanentError) as trouble:
+            return Settled(row["id"], State.SENDING, error=f"{error}; {trouble}")
+        return Settled(row["id"], State.SENT if found else State.PLANNED, found, "" if found else error)
+
+    def document(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The W3C document of a ledger row."""
+        return tag_annotation(
+            record_id=row["record_id"],
+            concept_uri=row["concept_uri"],
+            body_uri=row["body_uri"],
+            target=self.name,
+            created=row["created_at"],
+            run_page=run_page(self._public_base_url, row["run_id"]),
+        )
+
+    def _duplicate(self, row: Mapping[str, Any], numbers: tuple[str, ...]) -> Settled:
+        for number in numbers:
+            if self._is_ours(number):
+                return Settled(row["id"], State.SENT, f"{ANNOTATION_BASE}/{number}")
+        theirs = f"{ANNOTATION_BASE}/{numbers[0]}" if numbers else None
+        return Settled(row["id"], State.DUPLICATE, theirs, "somebody else's tag says the same")
+
+    def _is_ours(self, number: str) -> bool:
+        try:
+            return self._client.is_ours(number)
+        except (TransientError, PermanentError):
+            return False
+
+    def _lock(self, record_id: str) -> threading.Lock:
+        return self._locks[zlib.crc32(record_id.encode()) % len(self._locks)]
+
+
+def run_page(public_base_url: str, run_id: str) -> str | None:
+    """The page of a run in our web app, where annotations point for their provenance; None while none is public."""
+    return f"{public_base_url.rstrip('/')}/runs/{run_id}" if public_base_url else None

@@ -1,0 +1,186 @@
+"""Steps of publication: plan statements in the ledger, send them, write down what a run's statements became."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, RowMapping
+
+from pipeline.database import connect, ledger
+from pipeline.database.ledger import Settled, State, Statement
+from pipeline.datasets.lake import Lake, as_table, open_lake
+from pipeline.datasets.run import Run
+from pipeline.datasets.schemas import ANNOTATIONS
+from pipeline.datasets.stage import Batch, Counts, Result, groups_of, merge_results, plan_stage, publish_stage, run_batch
+from pipeline.domain.identifiers import annotation_canonical
+from pipeline.domain.label import Decision
+from pipeline.errors import CriticalError
+from pipeline.publish import europeana
+from pipeline.publish.europeana import EuropeanaTarget
+from pipeline.reporting.progress import Progress
+from pipeline.settings import Settings
+from pipeline.vocabulary import Vocabulary, load_vocabulary
+
+STAGE = "publish"
+NOT_SENT = "not_sent"  # a dry run, or a run whose sending has not begun
+CLAIM = 256  # rows taken and settled together: what a crash leaves to be asked about is at most so much
+_LABEL_COLUMNS = (
+    "record_id",
+    "concept_uri",
+    "label",
+    "max_score",
+    "decision",
+    "model_name",
+    "model_version",
+    "model_sha256",
+    "preprocessing_version",
+    "vocabulary_version",
+)
+
+
+def plan_publication(run_key: str, *, settings: Settings, now: datetime) -> list[str]:
+    """Put the run's publishable labels in the ledger; batches are ranges of rows that still have to go out.
+
+    A dry run plans nothing: it leaves no trace outside its own reports.
+    """
+    lake = open_lake(settings)
+    run = lake.run(run_key)
+    if run.dry_run:
+        return []
+    engine = connect(settings)
+    vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
+    statements = (_statement(run, row, vocabulary) for row in _publishable(lake, run))
+    new, known = ledger.plan(engine, statements, now=now)
+    lake.write_json(f"{run.folder}/{STAGE}-plan.json", {"new": new, "known": known})
+    open_ids = ledger.open_ids(engine, europeana.NAME)
+    size = max(settings.publications_per_batch, -(-len(open_ids) // settings.max_batches))
+    ranges = [{"target": europeana.NAME, "first": group[0], "last": group[-1]} for group in groups_of(open_ids, size)]
+    # The time is part of the plan: what an earlier plan of the same run has sent says nothing about this one.
+    return plan_stage(lake, run, STAGE, ranges, fingerprint=now.isoformat(), max_batches=settings.max_batches)
+
+
+def publish_batch(batch_key: str, *, settings: Settings, now: datetime) -> str:
+    """Send one range of ledger rows; returns the key of the batch's result."""
+    lake = open_lake(settings)
+    return run_batch(lake, batch_key, lambda _, batch: _send(batch, settings, now))
+
+
+def publish_annotations(run_key: str, result_keys: list[str], *, settings: Settings) -> str:
+    """Write the `annotations` dataset: every statement of the run and where it stands; returns the report's key."""
+    lake = open_lake(settings)
+    run = lake.run(run_key)
+    sent = merge_results(lake, STAGE, result_keys)
+    engine = connect(settings)
+    vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
+    counts, rows = Counts(), list[dict[str, Any]]()
+    for group in groups_of(_publishable(lake, run), ledger.CHUNK):
+        for row in _annotation_rows(run, group, engine, vocabulary):
+            rows.append(row)
+            counts.add(None if row["state"] in (State.SENT, State.DUPLICATE) else row["state"])
+    part = lake.write_part(run, "annotations", 0, [as_table("annotations", rows)], ANNOTATIONS)
+    result = Result(counts, {"annotations": [part]}, sent.seconds)
+    return publish_stage(
+        lake,
+        run,
+        STAGE,
+        result,
+        ["annotations"],
+        sent_now=sent.counts.ok,
+        sending=sent.counts.to_json(),
+        dry_run=run.dry_run,
+    )
+
+
+def _publishable(lake: Lake, run: Run) -> Iterator[dict[str, Any]]:
+    for batch in lake.rows(run, "record_labels", _LABEL_COLUMNS):
+        yield from (row for row in batch.to_pylist() if row["decision"] == Decision.PUBLISH)
+
+
+def _statement(run: Run, row: dict[str, Any], vocabulary: Vocabulary) -> Statement:
+    body_uri = vocabulary.by_slug[row["label"]].body_uri
+    if body_uri is None:
+        raise CriticalError(f"{row['label']} was to be published but has no public URI any more; label the run again")
+    return Statement(
+        record_id=row["record_id"],
+        concept_uri=row["concept_uri"],
+        target=europeana.NAME,
+        body_uri=body_uri,
+        canonical=annotation_canonical(row["record_id"], row["concept_uri"], europeana.NAME),
+        score=row["max_score"],
+        model_name=row["model_name"],
+        model_version=row["model_version"],
+        run_id=run.run_id,
+    )
+
+
+def _send(batch: Batch, settings: Settings, now: datetime) -> Result:
+    started = time.monotonic()
+    engine, target = connect(settings), EuropeanaTarget(settings)
+    counts, planned_again = Counts(), set[int]()
+    first, last = batch.items["first"], batch.items["last"]
+    with (
+        ThreadPoolExecutor(settings.publish_concurrency) as threads,
+        Progress(STAGE, "annotations", settings=settings, total=last - first + 1) as progress,
+    ):
+        interrupted = ledger.interrupted(engine, target.name, first, last)
+        for outcome in _settled(engine, threads, target.resolve, interrupted, now):
+            if outcome.state != State.PLANNED:  # a row that never arrived is counted when it is sent, below
+                counts.add(None if outcome.state == State.SENT else outcome.state)
+                counts.extra["recovered"] += 1
+        while rows := ledger.claim(engine, target.name, first, last, limit=CLAIM, now=now):
+            outcomes = _settled(engine, threads, target.send, rows, now)
+            progress.advance(len(rows))
+            for outcome in outcomes:
+                if outcome.state != State.PLANNED or outcome.id in planned_again:
+                    counts.add(None if outcome.state == State.SENT else outcome.state)
+            refused_twice = planned_again & {outcome.id for outcome in outcomes}
+            planned_again |= {outcome.id for outcome in outcomes if outcome.state == State.PLANNED}
+            if refused_twice & planned_again:  # a lock or a full quota: the next run takes them up
+                break
+    return Result(counts, {}, time.monotonic() - started, final=not counts.reasons.keys() & {State.PLANNED, State.SENDING})
+
+
+def _settled(
+    engine: Engine, threads: Executor, work: Callable[[RowMapping], Settled], rows: Sequence[RowMapping], now: datetime
+) -> list[Settled]:
+    """Do the work for all rows and write down every outcome, before a CriticalError among them goes up."""
+    futures = [threads.submit(work, row) for row in rows]
+    outcomes = [future.result() for future in futures if future.exception() is None]
+    if outcomes:
+        ledger.settle(engine, outcomes, now=now)
+    for future in futures:
+        future.result()
+    return outcomes
+
+
+def _annotation_rows(
+    run: Run, labels: Sequence[dict[str, Any]], engine: Engine, vocabulary: Vocabulary
+) -> Iterator[dict[str, Any]]:
+    known = {
+        (row["record_id"], row["concept_uri"]): row
+        for row in ledger.find(engine, europeana.NAME, sorted({label["record_id"] for label in labels}))
+    }
+    for label in labels:
+        row = known.get((label["record_id"], label["concept_uri"]))
+        yield {
+            "record_id": label["record_id"],
+            "concept_uri": label["concept_uri"],
+            "body_uri": vocabulary.by_slug[label["label"]].body_uri,
+            "target": europeana.NAME,
+            "state": row["state"] if row else NOT_SENT,
+            "remote_id": row["remote_id"] if row else None,
+            "canonical": annotation_canonical(label["record_id"], label["concept_uri"], europeana.NAME),
+            "score": label["max_score"],
+            "stated_at": _utc(row["created_at"]) if row else run.created_at,
+            "stated_by_run": row["run_id"] if row else run.run_id,
+            "detail": row["last_error"] if row else "",
+            **{name: label[name] for name in _LABEL_COLUMNS if name.startswith(("model_", "preprocessing", "vocabulary"))},
+            **run.columns(),
+        }
+
+
+def _utc(time: datetime) -> datetime:
+    """SQLite forgets the zone of what was stored in UTC."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time

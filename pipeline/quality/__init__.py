@@ -1,0 +1,1 @@
+"""The gates between stages: Great Expectations suites, run after writing and before publishing."""

@@ -1,0 +1,95 @@
+"""Check a stage's parts before they become visible; a failed check stops the run with one line that says why."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.datasets.lake import Lake, Part
+from pipeline.datasets.run import Run
+from pipeline.datasets.stage import Counts
+from pipeline.domain.label import Decision
+from pipeline.domain.outcome import Outcome, Reason
+from pipeline.errors import CriticalError, PoisonedResultError
+from pipeline.settings import Settings
+
+Rule = tuple[str, dict[str, Any]]
+
+# What must hold for every part, by dataset: (expectation, its arguments). Required columns are the schema's matter.
+RULES: dict[str, list[Rule]] = {
+    "records": [
+        ("ExpectColumnValuesToMatchRegex", {"column": "record_id", "regex": r"^/[^/\s]+/[^/\s]+$"}),
+        ("ExpectColumnValuesToBeUnique", {"column": "record_id"}),
+        ("ExpectColumnValuesToBeBetween", {"column": "year", "min_value": -9999, "max_value": 9999}),
+        ("ExpectColumnValuesToBeInSet", {"column": "rights_category", "value_set": ["open", "restricted", "permission", "unknown"]}),
+    ],
+    "images": [
+        ("ExpectCompoundColumnsToBeUnique", {"column_list": ["record_id", "image_url"]}),
+        ("ExpectColumnValuesToBeInSet", {"column": "outcome", "value_set": [str(outcome) for outcome in Outcome]}),
+        ("ExpectColumnValuesToBeInSet", {"column": "reason", "value_set": [str(reason) for reason in Reason]}),
+        ("ExpectColumnValuesToMatchRegex", {"column": "image_id", "regex": "^[0-9a-f]{64}$"}),
+        ("ExpectColumnValuesToBeBetween", {"column": "width_px", "min_value": 1}),
+        ("ExpectColumnValuesToBeBetween", {"column": "height_px", "min_value": 1}),
+    ],
+    "labels": [
+        ("ExpectCompoundColumnsToBeUnique", {"column_list": ["record_id", "image_id", "concept_uri"]}),
+        ("ExpectColumnValuesToBeBetween", {"column": "score", "min_value": 0, "max_value": 1}),
+        ("ExpectColumnValuesToBeBetween", {"column": "raw_score", "min_value": 0, "max_value": 1}),
+        ("ExpectColumnValuesToBeInSet", {"column": "decision", "value_set": [str(decision) for decision in Decision]}),
+        ("ExpectColumnProportionOfUniqueValuesToBeBetween", {"column": "score", "min_value": 1e-9}),
+        ("ExpectColumnStdevToBeBetween", {"column": "score", "min_value": 1e-6}),
+    ],
+}
+
+
+def check_parts(lake: Lake, run: Run, dataset: str, parts: Sequence[Part]) -> dict[str, Any]:
+    """Run the dataset's rules on every part and return what was checked.
+
+    Raises PoisonedResultError that names the first part and every rule that it breaks: nothing of the run is published.
+    """
+    checked = 0
+    for part in parts:
+        if part.rows < 2:  # a spread of one value says nothing
+            continue
+        if broken := _broken_rules(lake, dataset, part):
+            raise PoisonedResultError(f"run {run.run_id} is blocked: {dataset} part {part.key}: " + "; ".join(broken))
+        checked += part.rows
+    return {"dataset": dataset, "rows": checked, "rules": len(RULES[dataset]), "passed": True}
+
+
+def check_failures(stage: str, counts: Counts, settings: Settings) -> None:
+    """Raise CriticalError when so many inputs failed that something is wrong with the run, not with them."""
+    failed = sum(counts.reasons[reason] for reason in (Reason.HTTP_5XX, Reason.TIMEOUT, Reason.CONNECTION, Reason.SSRF_REFUSED))
+    if counts.inputs and failed / counts.inputs > settings.max_failed_share:
+        raise CriticalError(
+            f"{stage}: {failed} of {counts.inputs} inputs failed ({dict(counts.reasons)}), more than "
+            f"MAX_FAILED_SHARE={settings.max_failed_share}; look at the network or the hosts, then run again"
+        )
+
+
+def _broken_rules(lake: Lake, dataset: str, part: Part) -> list[str]:
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # the house does not phone home
+    import great_expectations as gx
+
+    columns = {name for _, arguments in RULES[dataset] for name in _columns(arguments)}
+    with lake.store.local_copy(part.key) as path:
+        import pandas as pd
+
+        frame = pd.read_parquet(path, columns=sorted(columns))
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("lake").add_dataframe_asset(dataset)
+    batch = asset.add_batch_definition_whole_dataframe("part").get_batch({"dataframe": frame})
+    suite = gx.ExpectationSuite(dataset, expectations=[getattr(gx.expectations, name)(**args) for name, args in RULES[dataset]])
+    outcome = batch.validate(suite)
+    return [_sentence(result) for result in outcome.results if not result.success]
+
+
+def _columns(arguments: dict[str, Any]) -> list[str]:
+    return list(arguments.get("column_list", [])) or [arguments["column"]]
+
+
+def _sentence(result: Any) -> str:
+    config = result.expectation_config
+    seen = result.result.get("partial_unexpected_list") or [result.result.get("observed_value")]
+    where = config.kwargs.get("column") or "+".join(config.kwargs.get("column_list", []))
+    return f"{config.type} on {where} fails, for example {seen[:3]}"

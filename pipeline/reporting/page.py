@@ -1,0 +1,75 @@
+"""The run report as a page that needs nothing but itself: styles, bars and sample pictures are inside."""
+
+import base64
+from collections import defaultdict
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from pipeline.datasets.lake import Lake
+from pipeline.datasets.run import Run
+from pipeline.domain.label import Decision
+
+SAMPLES = 12
+RELATED_SHOWN = 4
+
+
+def render_page(lake: Lake, run: Run, report: dict[str, Any]) -> str:
+    """The report and sample pictures with their labels and related images, as HTML."""
+    environment = Environment(loader=PackageLoader("pipeline.reporting"), autoescape=select_autoescape())
+    environment.filters["thousands"] = lambda number: f"{number:,}"
+    return environment.get_template("run_report.html").render(report=report, samples=_samples(lake, run))
+
+
+def _samples(lake: Lake, run: Run) -> list[dict[str, Any]]:
+    """Records spread evenly over the run, with pictures, labels and related pictures."""
+    places = _picture_places(lake, run)
+    ids = sorted(places)
+    chosen = ids[:: max(1, len(ids) // SAMPLES)][:SAMPLES]
+    labels, related = _labels(lake, run, set(chosen)), _related(lake, run, set(chosen))
+    return [
+        {
+            "record_id": record_id,
+            "picture": _data_uri(lake, *places[record_id]),
+            "labels": labels[record_id],
+            "related": [
+                {"record_id": other, "picture": _data_uri(lake, *places[other]), "shared": shared}
+                for other, shared in related[record_id]
+                if other in places
+            ],
+        }
+        for record_id in chosen
+    ]
+
+
+def _picture_places(lake: Lake, run: Run) -> dict[str, tuple[str, int, int]]:
+    columns = ("record_id", "shard_uri", "shard_offset", "shard_size")
+    return {
+        row["record_id"]: (row["shard_uri"], row["shard_offset"], row["shard_size"])
+        for batch in lake.rows(run, "images", columns)
+        for row in batch.to_pylist()
+        if row["shard_uri"]
+    }
+
+
+def _labels(lake: Lake, run: Run, chosen: set[str]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for batch in lake.rows(run, "record_labels", ("record_id", "label", "max_score", "decision")):
+        for row in batch.to_pylist():
+            if row["record_id"] in chosen and row["decision"] != Decision.DROP:
+                found[row["record_id"]].append(row)
+    return defaultdict(list, {key: sorted(rows, key=lambda row: -row["max_score"])[:5] for key, rows in found.items()})
+
+
+def _related(lake: Lake, run: Run, chosen: set[str]) -> dict[str, list[tuple[str, list[str]]]]:
+    found: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
+    for batch in lake.rows(run, "suggestions", ("record_id", "related_record_id", "rank", "shared_concepts")):
+        for row in batch.to_pylist():
+            if row["record_id"] in chosen and row["rank"] <= RELATED_SHOWN:
+                found[row["record_id"]].append((row["related_record_id"], row["shared_concepts"]))
+    return found
+
+
+def _data_uri(lake: Lake, shard_uri: str, offset: int, size: int) -> str:
+    content = lake.store.get_range(lake.store.key(shard_uri), offset, size)
+    return "data:image/jpeg;base64," + base64.b64encode(content).decode()

@@ -1,0 +1,166 @@
+"""The run report: counts that add up from harvest to annotations, figures, versions; as JSON and as a page."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pipeline.datasets.lake import Lake, open_lake
+from pipeline.datasets.run import Run
+from pipeline.datasets.stage import Counts, outcomes_dataset
+from pipeline.domain.label import Decision
+from pipeline.domain.scope import scope_to_json
+from pipeline.errors import CriticalError, PoisonedResultError
+from pipeline.reporting.evaluation import evaluate_run
+from pipeline.reporting.exports import LICENCE, write_exports
+from pipeline.reporting.page import render_page
+from pipeline.settings import Settings
+from pipeline.vocabulary import Vocabulary, load_vocabulary
+
+STAGES = ("harvest", "images", "labels", "suggestions", "publish")
+OUTCOMES_SHOWN = 500
+
+
+def write_report(run_key: str, *, settings: Settings) -> str:
+    """Write exports and report of a finished run, in the store and under `var/`, and point `var/latest` at them.
+
+    Returns the key of `run_report.json`. Raises PoisonedResultError when the counts of the stages do not add up.
+    """
+    lake = open_lake(settings)
+    run = lake.run(run_key)
+    vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
+    exports = settings.var_dir / "exports"
+    exports.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=exports))
+    try:
+        files = write_exports(lake, run, folder, vocabulary, settings)
+        report = build_report(lake, run, vocabulary, settings)
+        report["files"] = sorted([*files, "run_report.json", "run_report.html"])
+        (folder / "run_report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+        (folder / "run_report.html").write_text(render_page(lake, run, report), encoding="utf-8")
+        for path in sorted(folder.iterdir()):
+            lake.store.put_file(f"exports/run={run.run_id}/{path.name}", path)
+        _point_latest_at(_moved(folder, exports / run.run_id), settings.var_dir / "latest")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    lake.write_json(run.finished_key, report["summary"])
+    return f"exports/run={run.run_id}/run_report.json"
+
+
+def build_report(lake: Lake, run: Run, vocabulary: Vocabulary, settings: Settings) -> dict[str, Any]:
+    """Everything that is known about a run, as JSON values."""
+    stages = {stage: lake.read_json(f"{run.folder}/{stage}.json") for stage in STAGES}
+    accounting = _accounting({stage: Counts.from_json(value["counts"]) for stage, value in stages.items()})
+    if wrong := [check for check in accounting if not check["adds_up"]]:
+        raise PoisonedResultError(f"run {run.run_id}: the counts do not add up: {wrong}")
+    outcomes, reasons, by_provider = _outcomes(lake, run)
+    report: dict[str, Any] = {
+        "run": {
+            "run_id": run.run_id,
+            "source": run.source,
+            "selection": run.selection.__dict__ | {"filters": list(run.selection.filters)},
+            "scope": scope_to_json(run.scope),
+            "created_at": run.created_at.isoformat(),
+            "dry_run": run.dry_run,
+        },
+        "summary": _summary(stages),
+        "stages": stages,
+        "accounting": accounting,
+        "failures": {"by_reason": reasons, "by_provider": by_provider, "rows": outcomes},
+        "labels_per_concept": _labels_per_concept(lake, run),
+        "model": _model(lake, run),
+        "vocabulary_version": vocabulary.version,
+        "licence": LICENCE,
+        "evaluation": None,
+    }
+    if settings.truth_collection:
+        report["evaluation"] = evaluate_run(lake, run, settings.truth_collection, vocabulary)
+    return report
+
+
+def _accounting(counts: dict[str, Counts]) -> list[dict[str, Any]]:
+    """Each stage's inputs are what the stage before handed on."""
+    harvest, images, labels = counts["harvest"], counts["images"], counts["labels"]
+    suggestions, publish = counts["suggestions"], counts["publish"]
+    checks = [
+        ("harvested = with image + every reason", harvest.inputs, harvest.ok + harvest.reasons.total()),
+        ("image candidates = records with image", images.inputs, harvest.ok),
+        ("image candidates = ok + every reason", images.inputs, images.ok + images.reasons.total()),
+        ("labelled images = images ok", labels.inputs, images.ok),
+        ("records with suggestions or none = records labelled", suggestions.inputs, labels.extra["records"]),
+        ("statements = record labels decided publish", publish.inputs, labels.extra["records_publish"]),
+        ("statements = on the platform + every other state", publish.inputs, publish.ok + publish.reasons.total()),
+    ]
+    return [{"check": check, "left": left, "right": right, "adds_up": left == right} for check, left, right in checks]
+
+
+def _summary(stages: dict[str, Any]) -> dict[str, Any]:
+    counts = {stage: value["counts"] for stage, value in stages.items()}
+    return {
+        "records": counts["harvest"]["inputs"],
+        "records_with_image": counts["harvest"]["ok"],
+        "images": counts["images"]["ok"],
+        "labels": stages["labels"]["datasets"]["labels"],
+        "labels_by_decision": {str(d): counts["labels"]["extra"].get(d, 0) for d in Decision},
+        "suggestions": stages["suggestions"]["datasets"]["suggestions"],
+        "annotations": counts["publish"]["inputs"],
+        "annotations_on_platform": counts["publish"]["ok"],
+        "annotations_sent_now": stages["publish"]["sent_now"],
+        "not_ok": sum(sum(counts[stage]["reasons"].values()) for stage in STAGES),
+    }
+
+
+def _outcomes(lake: Lake, run: Run) -> tuple[list[dict[str, Any]], dict[str, int], dict[str, int]]:
+    """The first rows that are not ok, counts by reason, and failed images by provider."""
+    rows: list[dict[str, Any]] = []
+    reasons: Counter[str] = Counter()
+    providers: Counter[str] = Counter()
+    columns = ("stage", "record_id", "input_id", "outcome", "reason", "detail")
+    for stage in ("harvest", "images"):
+        for batch in lake.rows(run, outcomes_dataset(stage), columns):
+            for row in batch.to_pylist():
+                reasons[row["reason"]] += 1
+                if len(rows) < OUTCOMES_SHOWN:
+                    rows.append(row)
+    for batch in lake.rows(run, "images", ("provider", "outcome")):
+        providers.update(row["provider"] for row in batch.to_pylist() if row["outcome"] != "ok")
+    return rows, dict(reasons.most_common()), dict(providers.most_common())
+
+
+def _labels_per_concept(lake: Lake, run: Run) -> dict[str, dict[str, int]]:
+    table: dict[str, Counter[str]] = {}
+    for batch in lake.rows(run, "record_labels", ("label", "decision")):
+        for row in batch.to_pylist():
+            table.setdefault(row["label"], Counter())[row["decision"]] += 1
+    order = sorted(table, key=lambda label: (-table[label][Decision.PUBLISH], label))
+    return {label: {str(d): table[label][d] for d in Decision} for label in order}
+
+
+def _model(lake: Lake, run: Run) -> dict[str, Any]:
+    for batch in lake.rows(run, "features", ("model_name", "model_version", "model_sha256", "preprocessing_version")):
+        if batch.num_rows:
+            row: dict[str, Any] = batch.slice(0, 1).to_pylist()[0]
+            bundle = lake.read_json(f"models/{row['model_name']}/{row['model_version']}/bundle.json")
+            thresholds = {head["slug"]: head["thresholds"] for head in bundle["heads"]}
+            return row | {"recipe": bundle["recipe"], "dataset_id": bundle["dataset_id"], "thresholds": thresholds}
+    return {}
+
+
+def _moved(folder: Path, place: Path) -> Path:
+    if place.exists():
+        shutil.rmtree(place)
+    folder.chmod(0o755)
+    return folder.rename(place)
+
+
+def _point_latest_at(folder: Path, link: Path) -> None:
+    """Swap the link in one step: a reader finds the old run or the new one."""
+    if link.exists() and not link.is_symlink():
+        raise CriticalError(f"{link} is in the way: it must be a link that points at the newest run's exports")
+    temporary = link.with_name(f".latest-{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(folder.relative_to(link.parent), target_is_directory=True)
+    temporary.replace(link)

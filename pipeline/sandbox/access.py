@@ -1,0 +1,88 @@
+"""API keys, quota and error bodies of the Search, Record and Entity APIs (Europeana contract 1.2, 1.3, 1.9)."""
+
+import time
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from pipeline.sandbox.options import SandboxOptions
+from pipeline.sandbox.tokens import TokenError, Tokens
+
+MEDIA_TYPE = "application/json;charset=UTF-8"
+
+
+class Refusal(Exception):
+    """An answer other than 2xx, with the fields of its body; empty ones are left out."""
+
+    def __init__(self, status: int, error: str, *, code: str = "", message: str = "") -> None:
+        super().__init__(error)
+        self.status = status
+        self.fields = {"error": error, "message": message, "code": code}
+
+
+class Gate:
+    """Finds the credential of a request, counts it against the key's quota, and refuses what must be refused."""
+
+    def __init__(self, options: SandboxOptions, tokens: Tokens) -> None:
+        self._options = options
+        self._tokens = tokens
+        self._window = -1
+        self._used = 0
+
+    def enter(self, request: Request) -> str:
+        """The key of the request, to be echoed; empty for a bearer token, which needs none and is not counted."""
+        scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            try:
+                self._tokens.verify(credential)
+            except TokenError as error:
+                raise Refusal(401, "Token is invalid", code=error.code, message=str(error)) from error
+            return ""
+        key = request.query_params.get("wskey") or request.headers.get("x-api-key")
+        if not key and scheme.lower() == "apikey":
+            key = credential.strip()
+        if not key:
+            raise Refusal(401, "Unauthorized", code="invalid_apikey", message="Invalid API key provided!")
+        if key != self._options.key:
+            raise Refusal(401, "API key is invalid", code="401_key_invalid", message="Please register for an API key")
+        self._count()
+        return key
+
+    def _count(self) -> None:
+        if self._options.quota is None:
+            return
+        # The window is aligned to the clock: it does not begin with the first request.
+        window = int(time.time()) // self._options.quota_window_s
+        if window != self._window:
+            self._window, self._used = window, 0
+        if self._used >= self._options.quota:
+            minutes = max(1, self._options.quota_window_s // 60)
+            raise Refusal(
+                429,
+                f"Personal key client has reached the limit of {self._options.quota} requests per {minutes} minutes",
+                code="429_limit_personal",
+                message="Please use a project key or access tokens",
+            )
+        self._used += 1
+
+    def headers(self) -> dict[str, str]:
+        """The two headers that tell the quota; none when there is no quota."""
+        quota, width = self._options.quota, self._options.quota_window_s
+        if quota is None:
+            return {}
+        reset = width - int(time.time()) % width
+        return {
+            "RateLimit-Policy": f'"personal";q={quota};w={width}',
+            "RateLimit": f'"personal";r={max(0, quota - self._used)};t={reset}',
+        }
+
+    def refuse(self, request: Request, refusal: Refusal) -> Response:
+        """The error body of the Search and Record APIs: the key only if it was sent as `wskey`."""
+        body = {"apikey": request.query_params.get("wskey", ""), "success": False, **refusal.fields}
+        return self.reply({name: value for name, value in body.items() if value != ""}, status=refusal.status)
+
+    def reply(self, body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+        """A JSON answer with the headers that every answer of these APIs has."""
+        common = {"Allow": "GET, HEAD, POST", "Access-Control-Allow-Origin": "*", **self.headers(), **(headers or {})}
+        return JSONResponse(body, status, common, media_type=MEDIA_TYPE)

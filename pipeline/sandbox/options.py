@@ -1,0 +1,33 @@
+"""What a sandbox is started with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class SandboxOptions:
+    """Settings of one sandbox.
+
+    `base_url` is the address under which clients reach it (empty: `http://host:port`); it stands in every link
+    the servers give out. `image_hosts` are the hosts in picture links: loopback addresses among them are bound on
+    the same port, names are only written into links.
+    """
+
+    collection: Path
+    state_dir: Path
+    vocabulary_path: Path
+    base_url: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8090
+    key: str = "sandbox"
+    image_hosts: tuple[str, ...] = ("127.0.0.2", "127.0.0.3")
+    quota: int | None = None
+    quota_window_s: int = 3600
+    index_lag_s: float = 0.0
+    date: str = "2026-01-01"
+    token_lifetime_s: int = 300
+
+    @property
+    def public_url(self) -> str:
+        """The address clients use, without a trailing slash."""
+        return (self.base_url or f"http://{self.host}:{self.port}").rstrip("/")

@@ -1,0 +1,1 @@
+"""`labels` + `features` → `suggestions`: related images, with the reasons why they are related."""

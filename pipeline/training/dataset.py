@@ -1,0 +1,121 @@
+"""A collection as training data: pictures prepared exactly as the nightly run prepares them, labels as a matrix."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from pipeline.collection import Collection, CollectionRow
+from pipeline.errors import CriticalError
+from pipeline.imaging.derivative import decode_derivative, normalised_jpeg
+from pipeline.imaging.inspect import Limits, inspect_image
+from pipeline.model.preprocessing import Pixels, network_input
+from pipeline.reporting.progress import Progress
+from pipeline.reporting.truth import label_row
+from pipeline.settings import Settings
+from pipeline.vocabulary import Vocabulary
+
+FEWEST_EXAMPLES = 5  # a concept with fewer positives in training is left out: nothing could be said of it
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """n pictures: uint8 pixels (n, side, side, 3), truth (n, concepts) in 1, 0, -1 (unknown), groups, splits."""
+
+    slugs: tuple[str, ...]
+    pixels: Pixels
+    truth: npt.NDArray[np.int8]
+    groups: npt.NDArray[np.str_]
+    splits: npt.NDArray[np.str_]
+    record_ids: tuple[str, ...]
+
+    def split(self, name: str) -> "LabelledImages":
+        """The pictures of one split."""
+        chosen = self.splits == name
+        ids = tuple(record_id for record_id, keep in zip(self.record_ids, chosen, strict=True) if keep)
+        return LabelledImages(self.slugs, self.pixels[chosen], self.truth[chosen], self.groups[chosen], self.splits[chosen], ids)
+
+
+def load_images(collection: Collection, vocabulary: Vocabulary, *, side_px: int, settings: Settings) -> LabelledImages:
+    """Read every usable picture with a split; unknown concepts get one warning each, broken pictures are left out.
+
+    Raises CriticalError when nothing is left to train on.
+    """
+    rows = [row for row in collection.rows if row.split and row.image_file]
+    warn_of_unknown_concepts(collection, vocabulary)
+    slugs = _trained_slugs([row for row in rows if row.split == "train"], vocabulary)
+    pixels, kept = _load_pixels(collection, rows, side_px, settings)
+    if not kept or not slugs:
+        raise CriticalError(
+            f"{collection.folder}: no readable pictures with a split and concepts of the vocabulary; training needs "
+            f"rows with split train and at least {FEWEST_EXAMPLES} examples of a concept"
+        )
+    return LabelledImages(
+        slugs=slugs,
+        pixels=np.stack(pixels),
+        truth=np.array([label_row(row, vocabulary, slugs) for row in kept], dtype=np.int8),
+        groups=np.array([row.group for row in kept]),
+        splits=np.array([row.split for row in kept]),
+        record_ids=tuple(row.record_id for row in kept),
+    )
+
+
+def warn_of_unknown_concepts(collection: Collection, vocabulary: Vocabulary) -> None:
+    """One warning a value that the vocabulary does not know, with the first line that has it."""
+    warned: set[str] = set()
+    for row in collection.rows:
+        for value in row.concepts:
+            if vocabulary.resolve(value) is None and value not in warned:
+                warned.add(value)
+                log.warning(
+                    "unknown_concept",
+                    concept=value,
+                    file=str(collection.folder / "metadata.csv"),
+                    line=row.line,
+                    effect="the label is dropped, the row is kept",
+                )
+
+
+def _trained_slugs(rows: Sequence[CollectionRow], vocabulary: Vocabulary) -> tuple[str, ...]:
+    counts: dict[str, int] = {}
+    for row in rows:
+        for slug in {concept.slug for value in row.concepts if (concept := vocabulary.resolve(value))}:
+            counts[slug] = counts.get(slug, 0) + 1
+    return tuple(concept.slug for concept in vocabulary.concepts if counts.get(concept.slug, 0) >= FEWEST_EXAMPLES)
+
+
+def _load_pixels(
+    collection: Collection, rows: Sequence[CollectionRow], side_px: int, settings: Settings
+) -> tuple[list[Pixels], list[CollectionRow]]:
+    limits = Limits(settings.image_min_side_px, settings.image_max_pixels, settings.image_max_aspect)
+
+    def load(row: CollectionRow) -> Pixels | None:
+        path = collection.image_path(row)
+        return _prepared(path, limits, side_px, settings) if path and path.is_file() else None
+
+    pixels, kept = [], []
+    with (
+        ThreadPoolExecutor(2) as threads,
+        Progress("training", "pictures", settings=settings, total=len(rows)) as progress,
+    ):
+        for row, loaded in zip(rows, threads.map(load, rows), strict=True):
+            progress.advance()
+            if loaded is not None:
+                pixels.append(loaded)
+                kept.append(row)
+    return pixels, kept
+
+
+def _prepared(path: Path, limits: Limits, side_px: int, settings: Settings) -> Pixels | None:
+    """Through the same JPEG derivative as in the nightly run, so that the network sees the same pixels."""
+    inspection = inspect_image(path.read_bytes(), limits, target_side_px=settings.derivative_side_px)
+    if inspection.picture is None:
+        return None
+    jpeg = normalised_jpeg(inspection.picture, side_px=settings.derivative_side_px, quality=settings.derivative_quality)
+    return network_input(decode_derivative(jpeg), side_px)

@@ -1,0 +1,151 @@
+"""Fit a network by a recipe; every training picture also gets a score from a model that never saw its group."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.model import networks
+from pipeline.model.runtime import keras, make_deterministic
+from pipeline.reporting.progress import Progress
+from pipeline.settings import Settings
+from pipeline.training.dataset import LabelledImages
+from pipeline.training.recipes import Recipe
+
+Scores = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The network trained on everything, and grouped out-of-fold scores (n, concepts) of the training pictures."""
+
+    network: Any
+    out_of_fold: Scores
+
+
+def fit(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fitted:
+    """Train by the recipe; same seed, same data, same result."""
+    make_deterministic(recipe.seed)
+    return _fit_small(train, recipe, settings) if recipe.kind == "scratch" else _fit_heads(train, recipe, settings)
+
+
+def _folds(train: LabelledImages, count: int) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+    """(fit on, score) rows; no group is on both sides."""
+    from sklearn.model_selection import GroupKFold
+
+    groups = len(np.unique(train.groups))
+    return GroupKFold(n_splits=min(count, groups)).split(train.pixels, groups=train.groups)  # type: ignore[no-any-return]
+
+
+# --- a small network from scratch -------------------------------------------------------------------------------------
+
+
+def _fit_small(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fitted:
+    out_of_fold = np.zeros(train.truth.shape)
+    epochs = recipe.epochs * (recipe.folds + 1)
+    with Progress("training", "epochs", settings=settings, total=epochs) as progress:
+        for fitted_on, scored in _folds(train, recipe.folds):
+            network = _train(train.pixels[fitted_on], train.truth[fitted_on], recipe, progress)
+            out_of_fold[scored] = _scores(network, train.pixels[scored], recipe.batch_size)
+        network = _train(train.pixels, train.truth, recipe, progress)
+    return Fitted(network, out_of_fold)
+
+
+def _train(pixels: npt.NDArray[np.uint8], truth: npt.NDArray[np.int8], recipe: Recipe, progress: Progress) -> Any:
+    k = keras()
+    k.utils.set_random_seed(recipe.seed)
+    network = networks.small_network(recipe.side_px, truth.shape[1], width=recipe.width)
+    steps = -(-len(pixels) // recipe.batch_size)
+    schedule = k.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * steps)
+    learner = k.Model(network.input, network.output["scores"])
+    learner.compile(optimizer=k.optimizers.Adam(schedule), loss=_masked_loss)
+    random = np.random.default_rng(recipe.seed)
+    targets = truth.astype(np.float32)
+    for _ in range(recipe.epochs):
+        order = random.permutation(len(pixels))
+        for start in range(0, len(order), recipe.batch_size):
+            rows = order[start : start + recipe.batch_size]
+            learner.train_on_batch(_augmented(pixels[rows], random), targets[rows])
+        progress.advance()
+    return network
+
+
+def _masked_loss(truth: Any, scores: Any) -> Any:
+    """Binary cross-entropy over the known labels (truth ≥ 0)."""
+    ops = keras().ops
+    known = ops.cast(truth >= 0, "float32")
+    scores = ops.clip(scores, 1e-6, 1 - 1e-6)
+    loss = -(truth * ops.log(scores) + (1 - truth) * ops.log(1 - scores))
+    return ops.sum(loss * known) / ops.maximum(ops.sum(known), 1.0)
+
+
+def _augmented(pixels: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Mirrored, shifted by a few pixels, brighter or darker: what scanning and photographing change anyway."""
+    shift = max(1, pixels.shape[1] // 16)
+    changed = np.empty_like(pixels)
+    for place, picture in enumerate(pixels):
+        picture = picture[:, ::-1] if random.random() < 0.5 else picture
+        picture = np.roll(picture, random.integers(-shift, shift + 1, size=2), axis=(0, 1))
+        gain, offset = random.uniform(0.85, 1.15), random.uniform(-15, 15)
+        changed[place] = np.clip(picture * gain + offset, 0, 255).astype(np.uint8)
+    return changed
+
+
+def _scores(network: Any, pixels: npt.NDArray[np.uint8], batch_size: int) -> Scores:
+    parts = [
+        np.asarray(network.predict_on_batch(pixels[at : at + batch_size])["scores"]) for at in range(0, len(pixels), batch_size)
+    ]
+    return np.concatenate(parts).astype(np.float64)
+
+
+# --- a frozen backbone with linear heads ------------------------------------------------------------------------------
+
+
+def _fit_heads(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fitted:
+    weights = settings.model_weights_file or "imagenet"
+    backbone = networks.frozen_backbone(recipe.backbone, recipe.side_px, weights)
+    features = _features(backbone, train.pixels, recipe.batch_size, settings)
+    out_of_fold = np.zeros(train.truth.shape)
+    with Progress("training", "folds", settings=settings, total=recipe.folds + 1) as progress:
+        for fitted_on, scored in _folds(train, recipe.folds):
+            kernel, bias = _linear_heads(features[fitted_on], train.truth[fitted_on], recipe.regularisation)
+            out_of_fold[scored] = 1 / (1 + np.exp(-(features[scored] @ kernel + bias)))
+            progress.advance()
+        kernel, bias = _linear_heads(features, train.truth, recipe.regularisation)
+        progress.advance()
+    return Fitted(networks.with_linear_head(backbone, kernel, bias), out_of_fold)
+
+
+def _features(backbone: Any, pixels: npt.NDArray[np.uint8], batch_size: int, settings: Settings) -> Floats:
+    parts = []
+    with Progress("training", "features", settings=settings, total=len(pixels)) as progress:
+        for at in range(0, len(pixels), batch_size):
+            parts.append(np.asarray(backbone.predict_on_batch(pixels[at : at + batch_size])))
+            progress.advance(len(parts[-1]))
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _linear_heads(features: Floats, truth: npt.NDArray[np.int8], regularisation: float) -> tuple[Floats, Floats]:
+    """One logistic regression per concept on standardised features, known rows only.
+
+    The standardisation is folded into the returned kernel (width, concepts) and bias (concepts,).
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
+    standard = (features - mean) / deviation
+    kernel = np.zeros((features.shape[1], truth.shape[1]))
+    bias = np.zeros(truth.shape[1])
+    for concept in range(truth.shape[1]):
+        known = truth[:, concept] >= 0
+        true = truth[known, concept] == 1
+        if true.all() or not true.any():
+            bias[concept] = 10.0 if len(true) and true.all() else -10.0
+            continue
+        fitted = LogisticRegression(C=regularisation, max_iter=500).fit(standard[known], true)
+        kernel[:, concept] = fitted.coef_[0] / deviation
+        bias[concept] = fitted.intercept_[0] - float(fitted.coef_[0] @ (mean / deviation))
+    return kernel.astype(np.float32), bias.astype(np.float32)
