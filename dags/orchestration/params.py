@@ -12,7 +12,10 @@ COLLECTION = {
         "dataset", type="string", enum=["dataset", "query", "concept"], description="How the collection is named below."
     ),
     "value": Param(
-        "", type="string", description="A dataset number, a query in the API's own language, or a concept URI.", examples=["2021650"]
+        "",
+        type="string",
+        description="A dataset number, a query in the API's own language, or a concept URI.",
+        examples=["2021650"],
     ),
     "ids": Param([], type="array", items={"type": "string"}, description="Or just these record ids, one a line."),
     **COMMON,

@@ -18,7 +18,14 @@ def call(function: str, **arguments: Any) -> Any:
 
 
 def stage(
-    name: str, steps: tuple[str, str, str], run_key: Any, *, pool: str, outlet: Asset, queue: str = "default", timed: bool = False
+    name: str,
+    steps: tuple[str, str, str],
+    run_key: Any,
+    *,
+    pool: str,
+    outlet: Asset,
+    queue: str = "default",
+    timed: bool = False,
 ) -> Any:
     """One stage: `steps` names its plan, batch and publish functions; `timed` ones are told the time."""
     plan_step, batch_step, publish_step = (f"pipeline.{name}.steps.{step}" for step in steps)

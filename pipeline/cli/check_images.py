@@ -35,9 +35,19 @@ def _verdict(path: Path, seen: dict[str, str], settings: Settings) -> dict[str, 
         too_large = path.stat().st_size > settings.image_max_bytes
         content = b"" if too_large else path.read_bytes()
     except OSError as error:
-        return facts | {"outcome": "failed", "reason": "unparseable", "detail": str(error), "sha256": None, "duplicate_of": None}
+        return facts | {
+            "outcome": "failed",
+            "reason": "unparseable",
+            "detail": str(error),
+            "sha256": None,
+            "duplicate_of": None,
+        }
     if too_large:
-        verdict: dict[str, Any] = {"outcome": "rejected", "reason": "too_large", "detail": f"> {settings.image_max_bytes} bytes"}
+        verdict: dict[str, Any] = {
+            "outcome": "rejected",
+            "reason": "too_large",
+            "detail": f"> {settings.image_max_bytes} bytes",
+        }
         digest = None
     else:
         limits = Limits(settings.image_min_side_px, settings.image_max_pixels, settings.image_max_aspect)

@@ -195,5 +195,9 @@ def _progress_line(value: dict[str, Any]) -> str:
 def _last_lines(log: Path, count: int = 12) -> str:
     """The errors of ours in a log, which say what to do; without one, its last lines."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    ours = dict.fromkeys(line.strip() for line in lines if re.match(r"\s*(pipeline\.errors\.)?(Critical|Poisoned\w*|Transient|Permanent)Error: ", line))
+    ours = dict.fromkeys(
+        line.strip()
+        for line in lines
+        if re.match(r"\s*(pipeline\.errors\.)?(Critical|Poisoned\w*|Transient|Permanent)Error: ", line)
+    )
     return "\n".join(list(ours)[:count] or lines[-count:])

@@ -14,7 +14,9 @@ from rich.table import Table
 from pipeline.errors import EnrichmentError
 from pipeline.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Enrich images of cultural heritage.", rich_markup_mode="rich")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Enrich images of cultural heritage.", rich_markup_mode="rich"
+)
 sandbox = typer.Typer(no_args_is_help=True, help="Stand-in servers of Europeana, the Annotation API and WITH.")
 model = typer.Typer(no_args_is_help=True, help="Models that were trained here.")
 images = typer.Typer(no_args_is_help=True, help="Pictures by hand.")
@@ -41,9 +43,13 @@ def main() -> None:
 
 @app.command()
 def run(
-    collection: Annotated[Path | None, typer.Option(help="Serve this folder (pictures + metadata.csv) instead of the built-in one.")] = None,
+    collection: Annotated[
+        Path | None, typer.Option(help="Serve this folder (pictures + metadata.csv) instead of the built-in one.")
+    ] = None,
     port: Annotated[int, typer.Option(help="The sandbox's port; keep it, or the platform is another one.")] = 8090,
-    date: Annotated[str, typer.Option(help="The night to enrich; the sandbox's records changed the day before.")] = "2026-01-02",
+    date: Annotated[
+        str, typer.Option(help="The night to enrich; the sandbox's records changed the day before.")
+    ] = "2026-01-02",
     dry_run: Annotated[bool, typer.Option(help="Do everything but send annotations.")] = False,
 ) -> None:
     """The nightly job on this machine: sandbox, model, Airflow's DAG enrich_nightly, and a summary.
@@ -58,7 +64,9 @@ def run(
 @app.command()
 def train(
     collection: Annotated[Path, typer.Option(help="A folder with pictures and metadata.csv (splits train and test).")],
-    recipe: Annotated[str, typer.Option(help="A recipe of vocab/recipes: small (from scratch) or frozen (pretrained).")] = "small",
+    recipe: Annotated[
+        str, typer.Option(help="A recipe of vocab/recipes: small (from scratch) or frozen (pretrained).")
+    ] = "small",
     name: Annotated[str, typer.Option(help="The model's name.")] = "default",
     again: Annotated[bool, typer.Option(help="Train even if this very data and recipe have a released model.")] = False,
 ) -> None:
@@ -170,7 +178,9 @@ def model_list() -> None:
 
     table = Table("name", "version", "status", "macro AP", "macro F1", "published precision", "published recall", "trained")
     for row in models.versions(connect(Settings())):
-        figures = [str(row["metrics"].get(name, "–")) for name in ("macro_ap", "macro_f1", "published_precision", "published_recall")]
+        figures = [
+            str(row["metrics"].get(name, "–")) for name in ("macro_ap", "macro_f1", "published_precision", "published_recall")
+        ]
         table.add_row(row["name"], str(row["version"]), row["status"], *figures, f"{row['created_at']:%Y-%m-%d %H:%M}")
     out.print(table)
 

@@ -88,9 +88,7 @@ def read_collection(folder: Path) -> Collection:
         if absent := [name for name in REQUIRED if name not in columns]:
             raise CriticalError(f"{path} line 1: the column {', '.join(absent)} is missing; nothing can be read.")
         problems += [
-            f"{path} line 1: the column {name} is missing; it is read as empty."
-            for name in EXPECTED
-            if name not in columns
+            f"{path} line 1: the column {name} is missing; it is read as empty." for name in EXPECTED if name not in columns
         ]
         rows = tuple(_rows(path, folder, reader, problems))
     return Collection(folder=folder, rows=rows, problems=tuple(problems))

@@ -49,7 +49,14 @@ def plan(engine: Engine, statements: Iterable[Statement], *, now: datetime) -> t
     with engine.begin() as connection:
         for chunk in _chunks(statements):
             rows = [
-                {**statement.__dict__, "state": State.PLANNED, "attempts": 0, "last_error": "", "created_at": now, "updated_at": now}
+                {
+                    **statement.__dict__,
+                    "state": State.PLANNED,
+                    "attempts": 0,
+                    "last_error": "",
+                    "created_at": now,
+                    "updated_at": now,
+                }
                 for statement in chunk
             ]
             before = connection.scalar(select(func.count()).select_from(ledger)) or 0

@@ -104,7 +104,9 @@ class Lake:
         try:
             manifest = json.loads(self.store.get_bytes(key))
         except FileNotFoundError as error:
-            raise CriticalError(f"run {run.run_id} has no published {dataset} ({self.store.address(key)} is missing)") from error
+            raise CriticalError(
+                f"run {run.run_id} has no published {dataset} ({self.store.address(key)} is missing)"
+            ) from error
         return [Part(**part) for part in manifest["parts"]]
 
     def rows(self, run: Run, dataset: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:

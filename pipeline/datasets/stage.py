@@ -99,9 +99,7 @@ def groups_of(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield group
 
 
-def plan_stage(
-    lake: Lake, run: Run, stage: str, batches: Iterable[Any], *, fingerprint: str, max_batches: int
-) -> list[str]:
+def plan_stage(lake: Lake, run: Run, stage: str, batches: Iterable[Any], *, fingerprint: str, max_batches: int) -> list[str]:
     """Write the plan of a stage and return the keys of its batches, for mapping.
 
     Raises CriticalError when the plan is larger than Airflow can map (`[core] max_map_length`, 1024).

@@ -100,9 +100,7 @@ class Downloader:
             content += chunk
             if len(content) > limit:
                 detail = f"more than {limit} bytes"
-                return Download(
-                    Outcome.REJECTED, Reason.TOO_LARGE, detail, status=status, final_url=url, attempts=attempt
-                )
+                return Download(Outcome.REJECTED, Reason.TOO_LARGE, detail, status=status, final_url=url, attempts=attempt)
         return Download(
             Outcome.OK,
             content=bytes(content),

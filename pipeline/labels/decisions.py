@@ -53,7 +53,9 @@ class Judge:
     def of(cls, bundle: Bundle, vocabulary: Vocabulary, policy: Policy, settings: Settings) -> "Judge":
         """CriticalError when the vocabulary has lost a concept that the model knows."""
         if missing := [head.slug for head in bundle.heads if head.slug not in vocabulary.by_slug]:
-            raise CriticalError(f"{settings.vocabulary_file}: model {bundle.name} {bundle.version} knows {missing}, the file does not")
+            raise CriticalError(
+                f"{settings.vocabulary_file}: model {bundle.name} {bundle.version} knows {missing}, the file does not"
+            )
         concepts = [vocabulary.by_slug[head.slug] for head in bundle.heads]
         rules = [
             ConceptRule(

@@ -89,9 +89,7 @@ def _infer(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     return Result(counts, parts, time.monotonic() - started)
 
 
-def _outputs(
-    lake: Lake, run: Run, batch: Batch, bundle: Bundle, counts: Counts, settings: Settings
-) -> Iterator[_Output]:
+def _outputs(lake: Lake, run: Run, batch: Batch, bundle: Bundle, counts: Counts, settings: Settings) -> Iterator[_Output]:
     rows = list(usable_images(lake, batch.items["images"]))
     if not rows:
         return

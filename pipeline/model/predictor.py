@@ -45,7 +45,9 @@ class Predictor:
         if raw.shape != (images, len(self.bundle.heads)):
             raise PoisonedResultError(f"{name}: scores of shape {raw.shape}, expected {(images, len(self.bundle.heads))}")
         if embeddings.shape != (images, self.bundle.embedding_width):
-            raise PoisonedResultError(f"{name}: embeddings of shape {embeddings.shape}, expected width {self.bundle.embedding_width}")
+            raise PoisonedResultError(
+                f"{name}: embeddings of shape {embeddings.shape}, expected width {self.bundle.embedding_width}"
+            )
         if not (np.isfinite(raw).all() and np.isfinite(embeddings).all()):
             raise PoisonedResultError(f"{name}: scores or embeddings are not finite numbers")
         if raw.min(initial=0) < 0 or raw.max(initial=0) > 1:

@@ -20,7 +20,10 @@ RULES: dict[str, list[Rule]] = {
         ("ExpectColumnValuesToMatchRegex", {"column": "record_id", "regex": r"^/[^/\s]+/[^/\s]+$"}),
         ("ExpectColumnValuesToBeUnique", {"column": "record_id"}),
         ("ExpectColumnValuesToBeBetween", {"column": "year", "min_value": -9999, "max_value": 9999}),
-        ("ExpectColumnValuesToBeInSet", {"column": "rights_category", "value_set": ["open", "restricted", "permission", "unknown"]}),
+        (
+            "ExpectColumnValuesToBeInSet",
+            {"column": "rights_category", "value_set": ["open", "restricted", "permission", "unknown"]},
+        ),
     ],
     "images": [
         ("ExpectCompoundColumnsToBeUnique", {"column_list": ["record_id", "image_url"]}),

@@ -72,7 +72,9 @@ def _label_cells(batch: pa.RecordBatch, vocabulary: Vocabulary, languages: Seque
         "decision": table["decision"],
         "model": pc.binary_join_element_wise(table["model_name"], table["model_version"], "@"),
     }
-    labels = {f"label_{language}": pa.array([vocabulary.by_slug[slug].label(language) for slug in slugs]) for language in languages}
+    labels = {
+        f"label_{language}": pa.array([vocabulary.by_slug[slug].label(language) for slug in slugs]) for language in languages
+    }
     return pa.table(columns | labels)
 
 

@@ -110,9 +110,7 @@ def read_annotation(content: bytes, *, path_type: str | None = None, role: str =
         created=_instant(document.get("created")),
         body=body,
         target=target,
-        extras={
-            name: document[name] for name in ("canonical", "via", "equivalentTo") if document.get(name) is not None
-        },
+        extras={name: document[name] for name in ("canonical", "via", "equivalentTo") if document.get(name) is not None},
         terms=_terms(kind, body, target),
     )
     _check_agents(document)

@@ -28,9 +28,7 @@ _NO_KEY = (
     "No authentication information provided, Authorization header not submitted with the request! "
 )
 _RESOURCE_LINK = '<http://www.w3.org/ns/ldp#Resource>; rel="type"'
-_CONSTRAINTS_LINK = (
-    '<http://www.w3.org/TR/annotation-protocol/constraints>; rel="http://www.w3.org/ns/ldp#constrainedBy"'
-)
+_CONSTRAINTS_LINK = '<http://www.w3.org/TR/annotation-protocol/constraints>; rel="http://www.w3.org/ns/ldp#constrainedBy"'
 _LD_JSON = "application/ld+json;charset=utf-8"
 _JSON = "application/json;charset=utf-8"
 _PAGE_TYPE = f'{_LD_JSON}; profile="http://www.w3.org/ns/anno.jsonld"'
@@ -291,8 +289,7 @@ class Annotations:
 
     def _log_stored(self, operation: str, stored: Stored) -> None:
         terms = self._state.all(
-            "SELECT field, value FROM annotation_term WHERE annotation_id = ? AND field IN"
-            " ('target_record_id', 'body_uri')",
+            "SELECT field, value FROM annotation_term WHERE annotation_id = ? AND field IN ('target_record_id', 'body_uri')",
             (stored.id,),
         )
         records = [value for field, value in terms if field == "target_record_id"]
@@ -429,9 +426,7 @@ class Annotations:
         return Response(_dump(body), 200, {"Allow": "GET"}, media_type=_json_type(request))
 
 
-def _document(
-    number: int, annotation: AnnotationDocument, writer: Writer, created: int, generated: int
-) -> dict[str, Any]:
+def _document(number: int, annotation: AnnotationDocument, writer: Writer, created: int, generated: int) -> dict[str, Any]:
     """The document as it is given back: creator and generator from the token, dates without a zone (5.4)."""
     document: dict[str, Any] = {
         "@context": CONTEXT,

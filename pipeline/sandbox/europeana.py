@@ -65,9 +65,7 @@ class Europeana:
         self._catalogue = catalogue
         self._gate = gate
         self._url = options.public_url
-        self._concepts = {
-            concept.europeana.rpartition("/")[2]: concept for concept in vocabulary.concepts if concept.europeana
-        }
+        self._concepts = {concept.europeana.rpartition("/")[2]: concept for concept in vocabulary.concepts if concept.europeana}
         self._vocabulary = vocabulary
         # The catalogue never changes, so the same question always has the same answer, also while paging through it.
         self._found = lru_cache(maxsize=64)(self._find)
@@ -87,9 +85,7 @@ class Europeana:
             Route("/europeana/entity/concept/{number}.json", self._guarded(self._concept)),
         ]
 
-    def _guarded(
-        self, handler: Callable[[Request, str], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def _guarded(self, handler: Callable[[Request, str], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
             try:
                 return await handler(request, self._gate.enter(request))
@@ -281,10 +277,7 @@ def _page(request: Request) -> Page:
         text = "Parameters 'start' and 'cursorMark' cannot be used together"
         raise Refusal(400, text, code="400-SD")
     if cursor is None and start - 1 + rows > _REACHABLE:
-        text = (
-            "It is not possible to paginate beyond the first 1000 search results. "
-            "Please use cursor-based pagination instead"
-        )
+        text = "It is not possible to paginate beyond the first 1000 search results. Please use cursor-based pagination instead"
         raise Refusal(400, text, code="400-SL", message=text)
     return Page(rows, start, cursor)
 

@@ -27,9 +27,7 @@ class SandboxProcess:
     def __init__(self, options: SandboxOptions) -> None:
         self.options = options
         # A fresh interpreter: a forked one would share the threads and sockets of whoever starts it.
-        self._process: SpawnProcess = multiprocessing.get_context("spawn").Process(
-            target=serve, args=(options,), daemon=True
-        )
+        self._process: SpawnProcess = multiprocessing.get_context("spawn").Process(target=serve, args=(options,), daemon=True)
         self._process.start()
         self._wait()
 
@@ -78,9 +76,7 @@ class SandboxProcess:
     def __enter__(self) -> "SandboxProcess":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
 

@@ -340,9 +340,7 @@ class WithPlatform:
         db_id, record_id = self._annotated_record(target)
         annotator = _annotator(form, user)
         same_as = json.dumps([body.get("uri") or body.get("label"), target.get("selector")], sort_keys=True)
-        row = self._state.one(
-            "SELECT document FROM with_annotation WHERE record_db_id = ? AND same_as = ?", (db_id, same_as)
-        )
+        row = self._state.one("SELECT document FROM with_annotation WHERE record_db_id = ? AND same_as = ?", (db_id, same_as))
         if row is None:
             stored = self._new_annotation(form, body, target, (db_id, record_id), annotator, same_as)
         else:

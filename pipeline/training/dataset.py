@@ -39,7 +39,9 @@ class LabelledImages:
         """The pictures of one split."""
         chosen = self.splits == name
         ids = tuple(record_id for record_id, keep in zip(self.record_ids, chosen, strict=True) if keep)
-        return LabelledImages(self.slugs, self.pixels[chosen], self.truth[chosen], self.groups[chosen], self.splits[chosen], ids)
+        return LabelledImages(
+            self.slugs, self.pixels[chosen], self.truth[chosen], self.groups[chosen], self.splits[chosen], ids
+        )
 
 
 def load_images(collection: Collection, vocabulary: Vocabulary, *, side_px: int, settings: Settings) -> LabelledImages:

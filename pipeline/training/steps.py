@@ -42,7 +42,9 @@ def train(
         log.warning("collection_problem", problem=problem)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     engine, store = connect(settings), open_lake(settings).store
-    dataset_id = f"{collection.fingerprint()[:16]}-{recipe.fingerprint()}-{_weights_mark(settings, recipe)}-{vocabulary.version}"
+    dataset_id = (
+        f"{collection.fingerprint()[:16]}-{recipe.fingerprint()}-{_weights_mark(settings, recipe)}-{vocabulary.version}"
+    )
     if not again and (known := _released(engine, store, name, dataset_id)):
         log.info("model_known", name=name, version=known.version)
         return known

@@ -34,9 +34,7 @@ def send(sandbox: SandboxProcess, document: object, *, path: str = "", user: str
     )
 
 
-def call(
-    sandbox: SandboxProcess, method: str, number: str, *, user: str = "maker", **options: Any
-) -> requests.Response:
+def call(sandbox: SandboxProcess, method: str, number: str, *, user: str = "maker", **options: Any) -> requests.Response:
     headers = {"Authorization": f"Bearer {sandbox.token(user)}", **options.pop("headers", {})}
     url = f"{sandbox.url}/europeana/annotation/{number}"
     return requests.request(method, url, headers=headers, timeout=TIMEOUT, **options)
@@ -264,9 +262,7 @@ def test_unknown_and_unreadable_ids_are_told_apart(sandbox: SandboxProcess) -> N
     assert unknown.status_code == 404 and "No annotation found with the given identifier!" in unknown.json()["error"]
     wrong = call(sandbox, "GET", "abc")
     assert (wrong.status_code, wrong.json()["type"]) == (400, "ErrorResponse")
-    assert (
-        requests.post(f"{sandbox.url}/europeana/annotation", allow_redirects=False, timeout=TIMEOUT).status_code != 201
-    )
+    assert requests.post(f"{sandbox.url}/europeana/annotation", allow_redirects=False, timeout=TIMEOUT).status_code != 201
 
 
 def test_search_finds_by_record_creator_motivation_and_body(sandbox: SandboxProcess) -> None:

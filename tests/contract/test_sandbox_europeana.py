@@ -177,9 +177,7 @@ def test_reusability_and_media_filters_follow_licence_and_readable_file(sandbox:
         ({}, None),
     ],
 )
-def test_a_wrong_search_is_refused_with_its_code(
-    sandbox: SandboxProcess, parameters: dict[str, Any], code: str | None
-) -> None:
+def test_a_wrong_search_is_refused_with_its_code(sandbox: SandboxProcess, parameters: dict[str, Any], code: str | None) -> None:
     answer = get(sandbox, SEARCH, params=parameters)
     assert answer.status_code == 400 and answer.json()["success"] is False
     assert answer.json().get("code") == code

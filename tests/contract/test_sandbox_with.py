@@ -15,9 +15,7 @@ WIKIDATA = "http://www.wikidata.org/entity/"
 
 def login(sandbox: SandboxProcess, email: str = "maker@example.org") -> requests.Session:
     session = requests.Session()
-    answer = session.post(
-        f"{sandbox.url}/with/user/login", json={"email": email, "password": "sandbox"}, timeout=TIMEOUT
-    )
+    answer = session.post(f"{sandbox.url}/with/user/login", json={"email": email, "password": "sandbox"}, timeout=TIMEOUT)
     assert answer.status_code == 200 and "PLAY_SESSION" in session.cookies
     return session
 

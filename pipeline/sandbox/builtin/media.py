@@ -134,10 +134,7 @@ def drawing(rng: Rng, scene: Plate) -> Plate:
     ink *= np.float32(0.6) + np.float32(0.4) * clouds(rng, size, 90, 1)
     edge = np.minimum(np.minimum(y, 1 - y), np.minimum(x, x.max() - x)) + (wobble - np.float32(1.5)) * np.float32(0.02)
     ink *= smooth(0.02, 0.02 + rng.uniform(0.03, 0.1), edge)
-    paper = (
-        plain(size, tint(rng, PAPERS, 0.02))
-        * (0.93 + 0.1 * clouds(rng, size, 4, 4) + grain(rng, size, 0.012))[..., None]
-    )
+    paper = plain(size, tint(rng, PAPERS, 0.02)) * (0.93 + 0.1 * clouds(rng, size, 4, 4) + grain(rng, size, 0.012))[..., None]
     colour, strength = tint(rng, INKS, 0.03), rng.uniform(0.75, 0.98)
     pixels = paint(floats(paper), colour, limited(ink * strength))
     if rng.random() < 0.25:  # a light wash of colour
@@ -175,9 +172,7 @@ def mounted(rng: Rng, pixels: Floats) -> Floats:
     rows, columns = pixels.shape[:2]
     border = round(rows * rng.uniform(0.03, 0.08))
     foot = border if rng.random() < 0.6 else border * 2
-    card = plain(
-        (rows + border + foot, columns + 2 * border), tint(rng, ("f2efe6", "e6dcc4", "d8cdb4", "f5f4f0"), 0.02)
-    )
+    card = plain((rows + border + foot, columns + 2 * border), tint(rng, ("f2efe6", "e6dcc4", "d8cdb4", "f5f4f0"), 0.02))
     card *= (0.96 + grain(rng, card.shape[:2], 0.008))[..., None]
     card[border : border + rows, border : border + columns] = pixels
     return card
@@ -192,9 +187,7 @@ def poster(rng: Rng, scene: Plate | None, width: float) -> Plate:
         pixels, subject = flattened(rng, scene.pixels, palette), scene.title[0].lower() + scene.title[1:]
     sheet = Sheet(width, pixels)
     if rng.random() < 0.7:
-        sheet.outline(
-            0.012, 0.012, width - 0.012, 0.988, palette[3 if rng.random() < 0.6 else 0], rng.uniform(0.01, 0.03)
-        )
+        sheet.outline(0.012, 0.012, width - 0.012, 0.988, palette[3 if rng.random() < 0.6 else 0], rng.uniform(0.01, 0.03))
     headline = banner(sheet, rng, palette)
     pixels = np.clip(sheet.pixels() * (0.97 + 0.06 * clouds(rng, sheet.size, 30, 2))[..., None], 0, 1)
     return Plate(floats(pixels), f"“{headline.title()}”, poster: {subject}")
@@ -216,10 +209,7 @@ def shapes(rng: Rng, width: float, palette: list[Colour]) -> Floats:
             sheet.ellipse(x, y, float(radius), float(radius), palette[step % 4])
     elif kind == 1:
         for ray in range(0, 24, 2):
-            ends = [
-                (x + 2 * math.cos(turn), y + 2 * math.sin(turn))
-                for turn in (ray * math.pi / 12, (ray + 1) * math.pi / 12)
-            ]
+            ends = [(x + 2 * math.cos(turn), y + 2 * math.sin(turn)) for turn in (ray * math.pi / 12, (ray + 1) * math.pi / 12)]
             sheet.polygon([(x, y), *ends], palette[2])
         sheet.ellipse(x, y, 0.13, 0.13, palette[0])
     else:

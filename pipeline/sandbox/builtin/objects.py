@@ -69,9 +69,7 @@ def arrangement(rng: Rng, width: float, layout: str) -> tuple[float, list[tuple[
     return cell * 0.42, spots
 
 
-def lay(
-    rng: Rng, pixels: Floats, place: tuple[float, float, float], metal: Colour, device: str, angle: float
-) -> Floats:
+def lay(rng: Rng, pixels: Floats, place: tuple[float, float, float], metal: Colour, device: str, angle: float) -> Floats:
     """One coin on the ground: its shadow, then its struck surface under a light from the side."""
     size = (pixels.shape[0], pixels.shape[1])
     x, y, radius = place
@@ -89,9 +87,7 @@ def lay(
     height += clouds(rng, size, 22, 3) * np.float32(rng.uniform(0.05, 0.45))
     light = relief(floats(height), angle, 1.9) + (0.12 - 0.22 * ((columns - x) + (rows - y)) / radius / 2)
     patina = 0.84 + 0.3 * clouds(rng, size, 7, 3)
-    surface = (
-        floats(metal) * ((1 + light) * patina)[..., None] + np.float32(0.7) * np.maximum(light - 0.15, 0)[..., None]
-    )
+    surface = floats(metal) * ((1 + light) * patina)[..., None] + np.float32(0.7) * np.maximum(light - 0.15, 0)[..., None]
     return floats(pixels * (1 - disc[..., None]) + np.clip(surface, 0, 1) * disc[..., None])
 
 
@@ -137,9 +133,7 @@ def emblem(sheet: Sheet, rng: Rng, x: float, y: float, size: float, device: str)
             blob = (x + rng.normal(0, 0.3) * size, y - size * 0.35 + rng.normal(0, 0.25) * size)
             sheet.ellipse(*blob, size * 0.17, size * 0.17, WHITE)
     elif device == "ship":
-        sheet.draw.chord(
-            sheet.points([(x - size, y - size * 0.5), (x + size, y + size * 0.8)]), 10, 170, fill=(255,) * 3
-        )
+        sheet.draw.chord(sheet.points([(x - size, y - size * 0.5), (x + size, y + size * 0.8)]), 10, 170, fill=(255,) * 3)
         sheet.line([(x, y + size * 0.4), (x, y - size)], WHITE, size * 0.1)
         sheet.polygon(
             [(x + size * 0.08, y - size * 0.9), (x + size * 0.8, y + size * 0.1), (x + size * 0.08, y + size * 0.1)],
@@ -193,9 +187,7 @@ def ceramics(rng: Rng, width: float, painted_people: bool = False) -> Plate:
     y, x = mesh(size)
     tall = rng.uniform(0.4, 0.52) if shape == "bowl" else rng.uniform(0.72, 0.86)
     foot, middle = rng.uniform(0.88, 0.93), width / 2 + rng.uniform(-0.04, 0.04)
-    spread = min(
-        tall * (1.8 if shape == "bowl" else 1.0) * rng.uniform(0.88, 1.12), width * 0.92 / (2 * max(PROFILES[shape]))
-    )
+    spread = min(tall * (1.8 if shape == "bowl" else 1.0) * rng.uniform(0.88, 1.12), width * 0.92 / (2 * max(PROFILES[shape])))
     top = foot - tall
     if shape in ("amphora", "jug") or rng.random() < 0.2:
         pixels = handles(rng, pixels, (middle, top, tall, spread), body, both=shape != "jug")
@@ -209,11 +201,7 @@ def ceramics(rng: Rng, width: float, painted_people: bool = False) -> Plate:
     rows = np.clip(down * wall.shape[0], 0, wall.shape[0] - 1).astype(np.intp)
     columns = np.clip((theta * 0.5 + 0.25) * wall.shape[1], 0, wall.shape[1] - 1).astype(np.intp)
     light = rng.choice([-0.45, 0.45])
-    lit = (
-        0.35
-        + 0.75 * np.sqrt(np.clip(1 - (np.clip(round_, -1, 1) + light) ** 2 * 0.45, 0, 1))
-        - 0.25 * np.abs(round_) ** 3
-    )
+    lit = 0.35 + 0.75 * np.sqrt(np.clip(1 - (np.clip(round_, -1, 1) + light) ** 2 * 0.45, 0, 1)) - 0.25 * np.abs(round_) ** 3
     gloss = np.exp(-(((round_ + light) / 0.1) ** 2)) * rng.uniform(0.05, 0.4) * np.exp(-(((down - 0.35) / 0.25) ** 2))
     surface = wall[rows, columns] * (lit * (0.92 + 0.16 * clouds(rng, size, 12, 3)))[..., None] + gloss[..., None]
     pixels = pixels * (1 - inside[..., None]) + np.clip(surface, 0, 1) * inside[..., None]
@@ -288,9 +276,7 @@ def motif(strip: Sheet, ornament: str, place: tuple[float, float, float], ink: C
     elif ornament == "flowers":
         for petal in range(6):
             turn = petal * math.pi / 3
-            strip.ellipse(
-                x + step * 0.25 * math.cos(turn), y + step * 0.25 * math.sin(turn), step * 0.14, step * 0.14, ink
-            )
+            strip.ellipse(x + step * 0.25 * math.cos(turn), y + step * 0.25 * math.sin(turn), step * 0.14, step * 0.14, ink)
         strip.ellipse(x, y, step * 0.12, step * 0.12, other)
     elif ornament == "key":
         corners = [(0, 0.1), (0, -0.1), (0.75, -0.1), (0.75, 0.04), (0.35, 0.04), (0.35, -0.03)]

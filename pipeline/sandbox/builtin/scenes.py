@@ -129,9 +129,7 @@ def landscape(rng: Rng, width: float) -> Plate:
         deep = blend(rgb(SKIES[mood][0]), (0.8, 0.9, 1.0), 0.3)
         sheet.ellipse(rng.uniform(0.2, 0.8) * width, front + 0.2, width * 0.45, rng.uniform(0.06, 0.12), deep)
     leaf = rgb("6e6f66") if mood == "winter" else tint(rng, ("3f5a2c", "587033", "7d6a2a", "32503a"))
-    spots = sorted(
-        (rng.uniform(front - 0.02, 0.98), rng.uniform(-0.02, 1.02) * width) for _ in range(rng.integers(5, 14))
-    )
+    spots = sorted((rng.uniform(front - 0.02, 0.98), rng.uniform(-0.02, 1.02) * width) for _ in range(rng.integers(5, 14)))
     for foot, x in spots:
         tree(sheet, rng, x, foot, 0.08 + (foot - horizon) * rng.uniform(0.45, 0.85), leaf)
     words = {"river": "a river", "fields": "ploughed fields", "meadow": "meadows", "lake": "a lake"}[feature]
@@ -157,9 +155,7 @@ def palace(sheet: Sheet, rng: Rng, foot: float, wall: Colour, roof: Colour) -> s
     storeys, bays = int(rng.integers(2, 5)), int(rng.integers(5, 10))
     top = foot - rng.uniform(0.12, 0.15) * storeys - 0.04
     left, right = middle - half, middle + half
-    sheet.polygon(
-        [(left - 0.02, top), (left + 0.05, top - 0.11), (right - 0.05, top - 0.11), (right + 0.02, top)], roof
-    )
+    sheet.polygon([(left - 0.02, top), (left + 0.05, top - 0.11), (right - 0.05, top - 0.11), (right + 0.02, top)], roof)
     sheet.box(left, top, right, foot, wall)
     sheet.box(left - 0.015, top, right + 0.015, top + 0.018, shade(wall, 1.2))
     step, arched = (foot - top - 0.02) / storeys, rng.random() < 0.4
@@ -231,9 +227,7 @@ def temple(sheet: Sheet, rng: Rng, foot: float, wall: Colour, roof: Colour) -> s
     top, count = foot - rng.uniform(0.34, 0.42), int(rng.integers(4, 9))
     for step in range(3):
         edge = half + 0.06 - step * 0.02
-        sheet.box(
-            middle - edge, foot - 0.025 * (step + 1), middle + edge, foot - 0.025 * step, shade(wall, 0.9 + step / 10)
-        )
+        sheet.box(middle - edge, foot - 0.025 * (step + 1), middle + edge, foot - 0.025 * step, shade(wall, 0.9 + step / 10))
     sheet.box(middle - half, top, middle + half, foot - 0.07, shade(wall, 0.45))
     for column in range(count):
         x = middle - half + (column + 0.5) * 2 * half / count
@@ -337,9 +331,7 @@ def face(
     sheet.line([*nose, (centre - size * 0.04, y + size * 0.33)], dark, size * 0.045)
     lips = blend(skin, rgb("8a2f33"), rng.uniform(0.45, 0.8))
     sheet.ellipse(centre, y + size * 0.55, size * rng.uniform(0.18, 0.24), size * 0.055, lips)
-    sheet.line(
-        [(centre - size * 0.2, y + size * 0.55), (centre + size * 0.2, y + size * 0.55)], shade(lips, 0.6), size * 0.02
-    )
+    sheet.line([(centre - size * 0.2, y + size * 0.55), (centre + size * 0.2, y + size * 0.55)], shade(lips, 0.6), size * 0.02)
 
 
 def portrait(rng: Rng, width: float) -> Plate:
@@ -395,9 +387,7 @@ def collar(sheet: Sheet, rng: Rng, x: float, y: float, head: float, cloth: Colou
         for side in (-1, 1):
             corners = [(x + side * head * 0.45, y - 0.01), (x + side * head * 1.0, y + head * 0.6), (x, y + head * 1.6)]
             sheet.polygon(corners, shade(cloth, 0.75))
-        sheet.polygon(
-            [(x - head * 0.16, y + head * 0.1), (x + head * 0.16, y + head * 0.1), (x, y + head)], shade(cloth, 0.5)
-        )
+        sheet.polygon([(x - head * 0.16, y + head * 0.1), (x + head * 0.16, y + head * 0.1), (x, y + head)], shade(cloth, 0.5))
     elif kind == 2:
         for turn in np.linspace(-1.1, 1.1, 17):
             place = (x + math.sin(turn) * head * 0.5, y - head * 0.05 + math.cos(turn) * head * 0.4)
@@ -415,12 +405,8 @@ def hairdo(sheet: Sheet, rng: Rng, x: float, y: float, head: float, hair: Colour
         fill=bytes_of(hair),
     )
     skin_line = y - head * 0.28
-    sheet.polygon(
-        [(x - head * 0.8, skin_line), (x - head * 0.62, y + head * 0.2), (x - head * 0.8, y + head * 0.25)], hair
-    )
-    sheet.polygon(
-        [(x + head * 0.8, skin_line), (x + head * 0.62, y + head * 0.2), (x + head * 0.8, y + head * 0.25)], hair
-    )
+    sheet.polygon([(x - head * 0.8, skin_line), (x - head * 0.62, y + head * 0.2), (x - head * 0.8, y + head * 0.25)], hair)
+    sheet.polygon([(x + head * 0.8, skin_line), (x + head * 0.62, y + head * 0.2), (x + head * 0.8, y + head * 0.25)], hair)
     if rng.random() < 0.3:
         felt = tint(rng, ("1f1d20", "5a3a2a", "6b1f26", "c9b48a", "2c3a50"))
         sheet.ellipse(x, y - head * 0.55, head * 1.3, head * 0.2, felt)
@@ -442,9 +428,7 @@ def figure(sheet: Sheet, rng: Rng, x: float, foot: float, tall: float, *, one: C
             step = side * wide * rng.uniform(0.5, 1.0)
             sheet.line([(x + side * wide * 0.35, hip), (x + step, foot)], low, wide * 0.75)
             sheet.ellipse(x + step + wide * 0.15, foot, wide * 0.4, wide * 0.16, shade(low, 0.5))
-    sheet.polygon(
-        [(x - wide, neck), (x + wide, neck), (x + wide * 0.75, hip + 0.02), (x - wide * 0.75, hip + 0.02)], cloth
-    )
+    sheet.polygon([(x - wide, neck), (x + wide, neck), (x + wide * 0.75, hip + 0.02), (x - wide * 0.75, hip + 0.02)], cloth)
     for side in (-1, 1):
         elbow = (x + side * wide * rng.uniform(1.1, 1.7), neck + tall * 0.18)
         hand = (elbow[0] + rng.uniform(-1, 1) * wide, elbow[1] + tall * rng.uniform(-0.1, 0.17))

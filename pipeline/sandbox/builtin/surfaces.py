@@ -95,9 +95,7 @@ def regions(rng: Rng, pixels: Floats, land: Floats) -> Floats:
     count = int(rng.integers(3, 9))
     far = np.stack([np.hypot(y + bend - rng.random(), x + bend - rng.random() * x.max()) for _ in range(count)])
     near = np.sort(far, axis=0)
-    colours = np.array(
-        [tint(rng, ("e8c8b0", "d4dcb4", "f0e0a8", "e4ccd4", "c8d8c8", "eed6a0"), 0.03) for _ in range(count)]
-    )
+    colours = np.array([tint(rng, ("e8c8b0", "d4dcb4", "f0e0a8", "e4ccd4", "c8d8c8", "eed6a0"), 0.03) for _ in range(count)])
     washed = floats(colours)[far.argmin(axis=0)]
     mixed = pixels + (washed - pixels) * (land * np.float32(rng.uniform(0.3, 0.9)))[..., None]
     border = smooth(0.012, 0.004, near[1] - near[0]) * land
@@ -147,9 +145,7 @@ def furniture(sheet: Sheet, rng: Rng, title: str) -> None:
         if start < width:
             sheet.line([(float(start + bow * (t - 0.5) ** 2 * 4), float(t)) for t in across], rgb("8d8068"), 0.003)
         if start < 1:
-            sheet.line(
-                [(float(t * width), float(start + bow * (t - 0.5) ** 2 * 4)) for t in across], rgb("8d8068"), 0.003
-            )
+            sheet.line([(float(t * width), float(start + bow * (t - 0.5) ** 2 * 4)) for t in across], rgb("8d8068"), 0.003)
     edge = rng.uniform(0.02, 0.035)
     for count, start in enumerate(np.arange(0, max(width, 1.0), step / 2)):
         tone = ink if count % 2 else paper
@@ -166,9 +162,7 @@ def furniture(sheet: Sheet, rng: Rng, title: str) -> None:
     sheet.outline(x, y, x + wide, y + 0.12, ink, 0.005)
     sheet.text(x + wide / 2, y + 0.045, title, 0.045, ink, fit=wide * 0.86)
     for part in range(6):
-        sheet.box(
-            x + wide * (0.2 + part * 0.1), y + 0.086, x + wide * (0.3 + part * 0.1), y + 0.1, ink if part % 2 else paper
-        )
+        sheet.box(x + wide * (0.2 + part * 0.1), y + 0.086, x + wide * (0.3 + part * 0.1), y + 0.1, ink if part % 2 else paper)
     compass(sheet, rng, width - x - wide / 2, 1 - y - 0.06, ink)
 
 
@@ -199,9 +193,7 @@ def textile(rng: Rng, width: float) -> Plate:
     over = np.sin(x * threads) * np.sin(y * threads)
     slub = rng.standard_normal((size[0], 1), dtype=np.float32) + rng.standard_normal((1, size[1]), dtype=np.float32)
     weave = 1 + np.float32(rng.uniform(0.1, 0.2)) * over + np.float32(0.045) * slub
-    folds = np.sin(x * rng.uniform(3, 11) + 2 * clouds(rng, size, 1.5, 1) + y * rng.uniform(-2, 2)) * rng.uniform(
-        0.02, 0.13
-    )
+    folds = np.sin(x * rng.uniform(3, 11) + 2 * clouds(rng, size, 1.5, 1) + y * rng.uniform(-2, 2)) * rng.uniform(0.02, 0.13)
     worn = 0.88 + 0.2 * clouds(rng, size, 5, 3)
     pixels = np.clip(pixels * (weave * (1 + folds) * worn)[..., None], 0, 1).astype(np.float32)
     if rng.random() < 0.4:
@@ -274,9 +266,7 @@ def bordered(rng: Rng, pixels: Floats, colours: list[Colour]) -> Floats:
     y, x = np.mgrid[0:rows, 0:columns]
     depth = np.minimum(np.minimum(y, rows - 1 - y), np.minimum(x, columns - 1 - x)) / rows
     edge = rng.uniform(0.08, 0.16)
-    bands = _chosen(
-        np.floor(depth / edge * 5).astype(np.float32), [colours[2], colours[1], colours[3], colours[1], colours[0]]
-    )
+    bands = _chosen(np.floor(depth / edge * 5).astype(np.float32), [colours[2], colours[1], colours[3], colours[1], colours[0]])
     teeth = ((y + x) // 9 + (y - x) // 9) % 2 == 0
     bands = np.where(((depth > edge * 0.4) & (depth < edge * 0.6) & teeth)[..., None], floats(colours[0]), bands)
     return floats(np.where((depth < edge)[..., None], bands, pixels))
@@ -301,9 +291,7 @@ def inscription(rng: Rng, width: float) -> Plate:
     stone = pick(rng, tuple(STONES))
     colour = tint(rng, STONES[stone], 0.04)
     field = clouds(rng, size, 4, 6)
-    pixels = (
-        plain(size, colour) * (0.82 + 0.34 * field + grain(rng, size, 0.06 if stone == "granite" else 0.02))[..., None]
-    )
+    pixels = plain(size, colour) * (0.82 + 0.34 * field + grain(rng, size, 0.06 if stone == "granite" else 0.02))[..., None]
     if stone == "marble":
         veins = smooth(0.03, 0.0, np.abs(clouds(rng, size, 2.5, 4) - np.float32(0.5)))
         pixels = paint(floats(pixels), rgb("7f8288"), veins * np.float32(0.35))
@@ -374,9 +362,7 @@ def manuscript(rng: Rng, width: float, miniature: Plate | None = None) -> Plate:
     for column in range(columns):
         write(sheet, rng, (margin + column * (wide + gutter), top, wide, step), ink, vellum)
     if miniature:
-        return Plate(
-            sheet.pixels(), f"Leaf of a codex with a miniature: {miniature.title[0].lower()}{miniature.title[1:]}"
-        )
+        return Plate(sheet.pixels(), f"Leaf of a codex with a miniature: {miniature.title[0].lower()}{miniature.title[1:]}")
     if vellum:
         return Plate(sheet.pixels(), f"{pick(rng, ('Leaf of a codex', 'Leaf from a book of hours'))}, ink on parchment")
     what = pick(rng, ("Letter", "Page of a diary", "Page of an account book", "Draft of a letter"))
@@ -389,9 +375,7 @@ def inset(sheet: Sheet, rng: Rng, pixels: Floats, place: tuple[float, float, flo
     tall = min(wide * pixels.shape[0] / pixels.shape[1], rng.uniform(0.46, 0.56))
     picture = to_image(pixels).resize((round(wide * sheet.scale), round(tall * sheet.scale)), Image.Resampling.BICUBIC)
     sheet.image.paste(picture, (round(left * sheet.scale), round(top * sheet.scale)))
-    sheet.outline(
-        left - 0.012, top - 0.012, left + wide + 0.012, top + tall + 0.012, tint(rng, ("9a2a26", "2a4a86")), 0.014
-    )
+    sheet.outline(left - 0.012, top - 0.012, left + wide + 0.012, top + tall + 0.012, tint(rng, ("9a2a26", "2a4a86")), 0.014)
     sheet.outline(left - 0.004, top - 0.004, left + wide + 0.004, top + tall + 0.004, rgb("c8a040"), 0.008)
     return float(tall + 0.02)
 
@@ -417,9 +401,7 @@ def write(sheet: Sheet, rng: Rng, block: tuple[float, float, float, float], ink:
         y += step
 
 
-def scribble(
-    sheet: Sheet, rng: Rng, line: tuple[float, float, float, float], ink: Colour, thick: float, slant: float
-) -> None:
+def scribble(sheet: Sheet, rng: Rng, line: tuple[float, float, float, float], ink: Colour, thick: float, slant: float) -> None:
     """Words of joined loops with ascenders and descenders."""
     x, base, end, step = line
     body = step * 0.22
@@ -428,9 +410,7 @@ def scribble(
         t = np.linspace(0, letters, letters * 9)
         reach = np.repeat(rng.choice([1.0, 1.0, 1.0, 2.1, -1.7], letters), 9)
         wave = np.sin(t * 2 * np.pi + 0.6 * np.sin(t * 3))
-        up = np.where(
-            reach > 0, np.maximum(wave, -1) * np.where(wave > 0, reach, 1), wave * np.where(wave < 0, -reach, 1)
-        )
+        up = np.where(reach > 0, np.maximum(wave, -1) * np.where(wave > 0, reach, 1), wave * np.where(wave < 0, -reach, 1))
         along = x + t * step * 0.3 + np.cos(t * 2 * np.pi) * step * 0.1 + up * body * slant
         high = base - up * body
         keep = along < end
