@@ -75,16 +75,16 @@ class Settings(BaseSettings):
     model_name: str = "default"
     model_weights_file: Path | None = None
     inference_batch: int = 32
-    hidden_floor: float = Field(0.05, ge=0, le=1)
+    hidden_floor: float = Field(default=0.05, ge=0, le=1)
     hidden_top: int = 5
-    target_precision: float = Field(0.9, gt=0, lt=1)
-    review_precision: float = Field(0.6, gt=0, lt=1)
-    precision_confidence: float = Field(0.8, gt=0.5, lt=1)  # one-sided level of the Wilson bound
+    target_precision: float = Field(default=0.9, gt=0, lt=1)
+    review_precision: float = Field(default=0.6, gt=0, lt=1)
+    precision_confidence: float = Field(default=0.8, gt=0.5, lt=1)  # one-sided level of the Wilson bound
 
     # Suggestions and publication.
     suggestions_per_record: int = 10
     publish_concurrency: int = 8
-    max_failed_share: float = Field(0.5, gt=0, le=1)  # of a stage's inputs; more stops the run
+    max_failed_share: float = Field(default=0.5, gt=0, le=1)  # of a stage's inputs; more stops the run
     label_language: str = "en"
 
     # A collection folder whose metadata.csv holds the truth: the run report then says how good the labels are.

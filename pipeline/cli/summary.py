@@ -15,11 +15,8 @@ def print_summary(report: dict[str, Any], folder: Path, *, seconds: float, out: 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("records", f"{summary['records']:,}", f"{summary['records_with_image']:,} with an image")
     table.add_row("images", f"{summary['images']:,}", "usable, normalised, in shards")
-    table.add_row(
-        "labels",
-        f"{summary['labels']:,}",
-        f"{decisions['publish']:,} publish, {decisions['review']:,} review, {decisions['hidden']:,} hidden, {decisions['drop']:,} drop",
-    )
+    by_decision = ", ".join(f"{count:,} {decision}" for decision, count in decisions.items())
+    table.add_row("labels", f"{summary['labels']:,}", by_decision)
     table.add_row("suggestions", f"{summary['suggestions']:,}", "related images")
     table.add_row("annotations", f"{summary['annotations']:,}", _annotations(report))
     table.add_row("not ok", f"{summary['not_ok']:,}", _reasons(report["failures"]["by_reason"]))

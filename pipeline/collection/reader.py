@@ -105,8 +105,9 @@ def _rows(path: Path, folder: Path, reader: "csv.DictReader[str]", problems: lis
             problems.append(f"{path} line {reader.line_num}: cannot be read as CSV in UTF-8 ({error}); reading stops here.")
             return
         row, problem = _row(cells, reader.line_num, folder)
-        if row and row.record_id in seen:
-            row, problem = None, f"record_id {row.record_id} stands on an earlier line; this line is skipped."
+        if row is not None and row.record_id in seen:
+            problem = f"record_id {row.record_id} stands on an earlier line; this line is skipped."
+            row = None
         if problem:
             problems.append(f"{path} line {reader.line_num}: {problem}")
         if row:

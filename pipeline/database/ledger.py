@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, func, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.database.tables import ledger
@@ -73,14 +73,22 @@ def open_ids(engine: Engine, target: str) -> list[int]:
         return list(connection.scalars(query.order_by(ledger.c.id)))
 
 
-def interrupted(engine: Engine, target: str, first: int, last: int) -> list[RowMapping]:
+def open_records(engine: Engine, target: str, first: int, last: int) -> list[str]:
+    """The records of an id range that still have something to send."""
+    query = select(ledger.c.record_id).distinct().where(ledger.c.target == target, ledger.c.id.between(first, last))
+    with engine.connect() as connection:
+        open_rows = query.where(ledger.c.state.in_((State.PLANNED, State.SENDING)))
+        return list(connection.scalars(open_rows.order_by(ledger.c.record_id)))
+
+
+def interrupted(engine: Engine, target: str, first: int, last: int) -> list[dict[str, Any]]:
     """Rows of an id range that a crash left in `sending`."""
     with engine.connect() as connection:
         query = _range(target, first, last).where(ledger.c.state == State.SENDING)
-        return list(connection.execute(query).mappings())
+        return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def claim(engine: Engine, target: str, first: int, last: int, *, limit: int, now: datetime) -> list[RowMapping]:
+def claim(engine: Engine, target: str, first: int, last: int, *, limit: int, now: datetime) -> list[dict[str, Any]]:
     """Take up to `limit` planned rows of an id range and mark them `sending`; no two workers get the same row."""
     query = _range(target, first, last).where(ledger.c.state == State.PLANNED).limit(limit)
     with engine.begin() as connection:
@@ -89,7 +97,7 @@ def claim(engine: Engine, target: str, first: int, last: int, *, limit: int, now
         else:
             # SQLite has one writer: taking its place first makes the read and the write below one step.
             connection.execute(update(ledger).where(ledger.c.id == -1).values(state=State.PLANNED))
-        rows = list(connection.execute(query).mappings())
+        rows = [dict(row) for row in connection.execute(query).mappings()]
         ids = [row["id"] for row in rows]
         values = {"state": State.SENDING, "attempts": ledger.c.attempts + 1, "updated_at": now}
         connection.execute(update(ledger).where(ledger.c.id.in_(ids)).values(values))
@@ -116,11 +124,11 @@ def settle(engine: Engine, outcomes: Sequence[Settled], *, now: datetime) -> Non
             connection.execute(update(ledger).where(ledger.c.id == outcome.id).values(values))
 
 
-def find(engine: Engine, target: str, record_ids: Sequence[str]) -> list[RowMapping]:
+def find(engine: Engine, target: str, record_ids: Sequence[str]) -> list[dict[str, Any]]:
     """All rows of some records (at most a few hundred at a time)."""
     query = select(ledger).where(ledger.c.target == target, ledger.c.record_id.in_(record_ids)).order_by(ledger.c.id)
     with engine.connect() as connection:
-        return list(connection.execute(query).mappings())
+        return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def _range(target: str, first: int, last: int) -> Any:

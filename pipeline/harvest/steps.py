@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -101,11 +101,15 @@ def _queries(run: Run) -> list[dict[str, Any]]:
         ids = run.scope.ids
         groups = [ids[at : at + IDS_PER_QUERY] for at in range(0, len(ids), IDS_PER_QUERY)]
         # Ids name their records completely: the selection's query must not hide any of them.
-        return [{"query": "europeana_id:(%s)" % " OR ".join(f'"{i}"' for i in group), "filters": []} for group in groups]
+        return [{"query": f"europeana_id:({_any_of(group)})", "filters": []} for group in groups]
     if run.scope.mode == "window":
         start, end = (time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for time in _bounds(run.scope))
         filters.append(f"timestamp_update:[{start} TO {end}}}")  # half-open: allowed in qf, not in query (§1.5)
     return [{"query": query, "filters": filters}]
+
+
+def _any_of(ids: Sequence[str]) -> str:
+    return " OR ".join(f'"{record_id}"' for record_id in ids)
 
 
 def _bounds(scope: Scope) -> tuple[datetime, datetime]:

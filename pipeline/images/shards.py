@@ -13,8 +13,7 @@ class ShardWriter:
     """Writes a POSIX tar of `<image_id>.jpg` members; the same picture is stored once."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+        self._tar = tarfile.TarFile(path, mode="w", format=tarfile.USTAR_FORMAT)
         self._places: dict[str, tuple[int, int]] = {}
 
     def add(self, image_id: str, jpeg: bytes) -> tuple[int, int]:
@@ -36,4 +35,3 @@ class ShardWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._tar.close()
-        self._file.close()

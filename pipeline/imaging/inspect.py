@@ -65,17 +65,20 @@ def _inspect(content: bytes, limits: Limits, target_side_px: int) -> Inspection:
         return _rejected(Reason.UNSUPPORTED_FORMAT if known else Reason.NOT_AN_IMAGE, str(error).split(" <_io")[0])
     with image:
         mime, (width, height) = Image.MIME.get(image.format or "", "image/unknown"), image.size
-        facts = {"mime": mime, "width_px": width, "height_px": height}
+
+        def rejected(reason: Reason, detail: str) -> Inspection:
+            return Inspection(Outcome.REJECTED, reason, detail, mime, width, height)
+
         if problem := _out_of_bounds(width, height, limits):
-            return Inspection(Outcome.REJECTED, *problem, **facts)
+            return rejected(*problem)
         try:
             picture = upright_rgb(_decoded(image, content, target_side_px))
         except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, OverflowError) as error:
             reason = Reason.TRUNCATED if "trunc" in str(error).lower() or "premature" in str(error).lower() else Reason.CORRUPT
-            return Inspection(Outcome.REJECTED, reason, str(error), **facts)
+            return rejected(reason, str(error))
         if max(ImageStat.Stat(picture.resize((64, 64))).stddev) < NEAR_BLANK_DEVIATION:
-            return Inspection(Outcome.REJECTED, Reason.NEAR_BLANK, "one colour all over", **facts)
-        return Inspection(Outcome.OK, picture=picture, **facts)
+            return rejected(Reason.NEAR_BLANK, "one colour all over")
+        return Inspection(Outcome.OK, None, "", mime, width, height, picture)
 
 
 def _out_of_bounds(width: int, height: int, limits: Limits) -> tuple[Reason, str] | None:

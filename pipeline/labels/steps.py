@@ -1,12 +1,11 @@
 """Steps of the label stage: one batch per images part, prediction, the gate, publication of the datasets."""
 
 import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
 
 from pipeline.database import connect
 from pipeline.datasets.lake import Lake, as_table, open_lake

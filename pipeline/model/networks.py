@@ -16,19 +16,22 @@ Floats = npt.NDArray[np.float32]
 
 
 def small_network(side_px: int, concepts: int, *, width: int = 24) -> Any:
-    """A plain convolutional network; `width` is the number of filters in its first block."""
+    """A plain convolutional network; `width` is the number of filters in its first block.
+
+    Pooled features say what is on a picture, the flattened ones where; both help when there are few pictures.
+    """
     k = keras()
+    layers = k.layers
     inputs = k.Input((side_px, side_px, 3), dtype="uint8", name="pixels")
-    x = k.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
-    for block, filters in enumerate((width, width * 2, width * 4, width * 4)):
-        x = k.layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{block}")(x)
-        x = k.layers.BatchNormalization(name=f"norm{block}")(x)
-        x = k.layers.Activation("relu", name=f"relu{block}")(x)
-        x = k.layers.MaxPooling2D(2, name=f"pool{block}")(x)
-    x = k.layers.Concatenate()([k.layers.GlobalAveragePooling2D()(x), k.layers.GlobalMaxPooling2D()(x)])
-    embedding = k.layers.Identity(name="embedding")(x)
-    x = k.layers.Dropout(0.3)(embedding)
-    scores = k.layers.Dense(concepts, activation="sigmoid", name="scores")(x)
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
+    for block, filters in enumerate((width, width * 2, width * 4, width * 16 // 3)):
+        x = layers.Conv2D(filters, 3, strides=1 if block else 2, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization(momentum=0.9)(x)
+        x = layers.MaxPooling2D(2)(layers.Activation("relu")(x))
+    where = layers.Flatten()(layers.Conv2D(32, 1, activation="relu")(x))
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x), where])
+    embedding = layers.Dense(96, activation="relu", name="embedding")(layers.Dropout(0.3)(x))
+    scores = layers.Dense(concepts, activation="sigmoid", name="scores")(layers.Dropout(0.2)(embedding))
     return k.Model(inputs, {"scores": scores, "embedding": embedding})
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.clients.annotations import AmbiguousError, AnnotationClient, Created
@@ -25,6 +25,9 @@ class EuropeanaTarget:
         self._public_base_url = settings.public_base_url
         self._locks = [threading.Lock() for _ in range(64)]
 
+    def prepare(self, record_ids: Sequence[str]) -> None:
+        """Nothing to do: the records are Europeana's own."""
+
     def send(self, row: Mapping[str, Any]) -> Settled:
         """Create the annotation of one row; always says what became of it, except for CriticalError, which goes up."""
         try:
@@ -37,13 +40,17 @@ class EuropeanaTarget:
         except TransientError as error:
             return Settled(row["id"], State.PLANNED, error=str(error))
         except AmbiguousError as error:
-            return self.resolve(row, error=str(error))
+            return self._resolved(row, str(error))
         if isinstance(reply, Created):
             return Settled(row["id"], State.SENT, reply.remote_id)
         return self._duplicate(row, reply.numbers)
 
-    def resolve(self, row: Mapping[str, Any], *, error: str = "sending was interrupted") -> Settled:
-        """Ask the platform whether a row whose sending was cut off has arrived; if not, it is planned again."""
+    def resolve(self, row: Mapping[str, Any]) -> Settled:
+        """A row whose sending was cut off: ask the platform whether it has arrived."""
+        return self._resolved(row, "sending was interrupted")
+
+    def _resolved(self, row: Mapping[str, Any], error: str) -> Settled:
+        """Sent if the platform has it, else planned again; still open if it cannot be asked."""
         try:
             found = self._client.find(row["record_id"], row["body_uri"])
         except (TransientError, PermanentError) as trouble:

@@ -1,12 +1,12 @@
 """Steps of publication: plan statements in the ledger, send them, write down what a run's statements became."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping
+from sqlalchemy import Engine
 
 from pipeline.database import connect, ledger
 from pipeline.database.ledger import Settled, State, Statement
@@ -16,9 +16,11 @@ from pipeline.datasets.schemas import ANNOTATIONS
 from pipeline.datasets.stage import Batch, Counts, Result, groups_of, merge_results, plan_stage, publish_stage, run_batch
 from pipeline.domain.identifiers import annotation_canonical
 from pipeline.domain.label import Decision
+from pipeline.domain.outcome import Reason
 from pipeline.errors import CriticalError
-from pipeline.publish import europeana
+from pipeline.publish import europeana, with_hidden
 from pipeline.publish.europeana import EuropeanaTarget
+from pipeline.publish.with_hidden import WithTarget
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
 from pipeline.vocabulary import Vocabulary, load_vocabulary
@@ -26,12 +28,15 @@ from pipeline.vocabulary import Vocabulary, load_vocabulary
 STAGE = "publish"
 NOT_SENT = "not_sent"  # a dry run, or a run whose sending has not begun
 CLAIM = 256  # rows taken and settled together: what a crash leaves to be asked about is at most so much
+# Reasons for which a hidden label does not even go to WITH.
+_STAYS_HERE = frozenset({Reason.EXCLUDED, Reason.NO_PUBLIC_URI, Reason.RIGHTS_RESTRICTED})
 _LABEL_COLUMNS = (
     "record_id",
     "concept_uri",
     "label",
     "max_score",
     "decision",
+    "why",
     "model_name",
     "model_version",
     "model_sha256",
@@ -41,7 +46,7 @@ _LABEL_COLUMNS = (
 
 
 def plan_publication(run_key: str, *, settings: Settings, now: datetime) -> list[str]:
-    """Put the run's publishable labels in the ledger; batches are ranges of rows that still have to go out.
+    """Put the run's statements in the ledger; batches are ranges of rows that still have to go out, by target.
 
     A dry run plans nothing: it leaves no trace outside its own reports.
     """
@@ -51,14 +56,24 @@ def plan_publication(run_key: str, *, settings: Settings, now: datetime) -> list
         return []
     engine = connect(settings)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
-    statements = (_statement(run, row, vocabulary) for row in _publishable(lake, run))
-    new, known = ledger.plan(engine, statements, now=now)
-    lake.write_json(f"{run.folder}/{STAGE}-plan.json", {"new": new, "known": known})
-    open_ids = ledger.open_ids(engine, europeana.NAME)
-    size = max(settings.publications_per_batch, -(-len(open_ids) // settings.max_batches))
-    ranges = [{"target": europeana.NAME, "first": group[0], "last": group[-1]} for group in groups_of(open_ids, size)]
+    ranges = []
+    for target in _targets(settings):
+        statements = (_statement(run, row, target, vocabulary) for row in _labels_for(target, lake, run))
+        ledger.plan(engine, statements, now=now)
+        ranges += _ranges(engine, target, settings)
     # The time is part of the plan: what an earlier plan of the same run has sent says nothing about this one.
     return plan_stage(lake, run, STAGE, ranges, fingerprint=now.isoformat(), max_batches=settings.max_batches)
+
+
+def _targets(settings: Settings) -> list[str]:
+    """Where labels go: Europeana always, WITH once an account is set."""
+    return [europeana.NAME, with_hidden.NAME] if settings.with_username else [europeana.NAME]
+
+
+def _ranges(engine: Engine, target: str, settings: Settings) -> list[dict[str, Any]]:
+    open_ids = ledger.open_ids(engine, target)
+    size = max(settings.publications_per_batch, -(-len(open_ids) // (settings.max_batches // 2)))
+    return [{"target": target, "first": group[0], "last": group[-1]} for group in groups_of(open_ids, size)]
 
 
 def publish_batch(batch_key: str, *, settings: Settings, now: datetime) -> str:
@@ -75,7 +90,7 @@ def publish_annotations(run_key: str, result_keys: list[str], *, settings: Setti
     engine = connect(settings)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     counts, rows = Counts(), list[dict[str, Any]]()
-    for group in groups_of(_publishable(lake, run), ledger.CHUNK):
+    for group in groups_of(_labels_for(europeana.NAME, lake, run), ledger.CHUNK):
         for row in _annotation_rows(run, group, engine, vocabulary):
             rows.append(row)
             counts.add(None if row["state"] in (State.SENT, State.DUPLICATE) else row["state"])
@@ -87,27 +102,30 @@ def publish_annotations(run_key: str, result_keys: list[str], *, settings: Setti
         STAGE,
         result,
         ["annotations"],
-        sent_now=sent.counts.ok,
+        sent_now=sent.counts.extra[f"sent_{europeana.NAME}"],
+        hidden_sent_now=sent.counts.extra[f"sent_{with_hidden.NAME}"],
         sending=sent.counts.to_json(),
         dry_run=run.dry_run,
     )
 
 
-def _publishable(lake: Lake, run: Run) -> Iterator[dict[str, Any]]:
+def _labels_for(target: str, lake: Lake, run: Run) -> Iterator[dict[str, Any]]:
+    """The record labels that a target gets: Europeana what is published, WITH what stays hidden but may leave."""
+    wanted = Decision.PUBLISH if target == europeana.NAME else Decision.HIDDEN
     for batch in lake.rows(run, "record_labels", _LABEL_COLUMNS):
-        yield from (row for row in batch.to_pylist() if row["decision"] == Decision.PUBLISH)
+        yield from (row for row in batch.to_pylist() if row["decision"] == wanted and row["why"] not in _STAYS_HERE)
 
 
-def _statement(run: Run, row: dict[str, Any], vocabulary: Vocabulary) -> Statement:
+def _statement(run: Run, row: dict[str, Any], target: str, vocabulary: Vocabulary) -> Statement:
     body_uri = vocabulary.by_slug[row["label"]].body_uri
     if body_uri is None:
-        raise CriticalError(f"{row['label']} was to be published but has no public URI any more; label the run again")
+        raise CriticalError(f"{row['label']} was to be sent but has no public URI any more; label the run again")
     return Statement(
         record_id=row["record_id"],
         concept_uri=row["concept_uri"],
-        target=europeana.NAME,
+        target=target,
         body_uri=body_uri,
-        canonical=annotation_canonical(row["record_id"], row["concept_uri"], europeana.NAME),
+        canonical=annotation_canonical(row["record_id"], row["concept_uri"], target),
         score=row["max_score"],
         model_name=row["model_name"],
         model_version=row["model_version"],
@@ -117,33 +135,44 @@ def _statement(run: Run, row: dict[str, Any], vocabulary: Vocabulary) -> Stateme
 
 def _send(batch: Batch, settings: Settings, now: datetime) -> Result:
     started = time.monotonic()
-    engine, target = connect(settings), EuropeanaTarget(settings)
-    counts, planned_again = Counts(), set[int]()
+    engine, counts = connect(settings), Counts()
+    target = EuropeanaTarget(settings) if batch.items["target"] == europeana.NAME else WithTarget(settings)
     first, last = batch.items["first"], batch.items["last"]
     with (
         ThreadPoolExecutor(settings.publish_concurrency) as threads,
-        Progress(STAGE, "annotations", settings=settings, total=last - first + 1) as progress,
+        Progress(f"{STAGE} {target.name}", "annotations", settings=settings, total=last - first + 1) as progress,
     ):
+        target.prepare(ledger.open_records(engine, target.name, first, last))
         interrupted = ledger.interrupted(engine, target.name, first, last)
         for outcome in _settled(engine, threads, target.resolve, interrupted, now):
             if outcome.state != State.PLANNED:  # a row that never arrived is counted when it is sent, below
-                counts.add(None if outcome.state == State.SENT else outcome.state)
+                _count(counts, target.name, outcome)
                 counts.extra["recovered"] += 1
+        once: set[int] = set()
         while rows := ledger.claim(engine, target.name, first, last, limit=CLAIM, now=now):
             outcomes = _settled(engine, threads, target.send, rows, now)
             progress.advance(len(rows))
+            back = {outcome.id for outcome in outcomes if outcome.state == State.PLANNED}
             for outcome in outcomes:
-                if outcome.state != State.PLANNED or outcome.id in planned_again:
-                    counts.add(None if outcome.state == State.SENT else outcome.state)
-            refused_twice = planned_again & {outcome.id for outcome in outcomes}
-            planned_again |= {outcome.id for outcome in outcomes if outcome.state == State.PLANNED}
-            if refused_twice & planned_again:  # a lock or a full quota: the next run takes them up
+                if outcome.id not in back or outcome.id in once:
+                    _count(counts, target.name, outcome)
+            if back & once:  # put off twice, by a lock or a full quota: the next run takes them up
                 break
+            once |= back
     return Result(counts, {}, time.monotonic() - started, final=not counts.reasons.keys() & {State.PLANNED, State.SENDING})
 
 
+def _count(counts: Counts, target: str, outcome: Settled) -> None:
+    counts.add(None if outcome.state == State.SENT else outcome.state)
+    counts.extra[f"sent_{target}"] += outcome.state == State.SENT
+
+
 def _settled(
-    engine: Engine, threads: Executor, work: Callable[[RowMapping], Settled], rows: Sequence[RowMapping], now: datetime
+    engine: Engine,
+    threads: Executor,
+    work: Callable[[Mapping[str, Any]], Settled],
+    rows: Sequence[Mapping[str, Any]],
+    now: datetime,
 ) -> list[Settled]:
     """Do the work for all rows and write down every outcome, before a CriticalError among them goes up."""
     futures = [threads.submit(work, row) for row in rows]

@@ -79,7 +79,7 @@ def _broken_rules(lake: Lake, dataset: str, part: Part) -> list[str]:
 
         frame = pd.read_parquet(path, columns=sorted(columns))
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
     asset = context.data_sources.add_pandas("lake").add_dataframe_asset(dataset)
     batch = asset.add_batch_definition_whole_dataframe("part").get_batch({"dataframe": frame})
     suite = gx.ExpectationSuite(dataset, expectations=[getattr(gx.expectations, name)(**args) for name, args in RULES[dataset]])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -496,7 +497,7 @@ def _is_unchanged(request: Request, record: Record, etag: str) -> bool:
     if known is not None:
         return known.strip() == "*" or etag in [tag.strip() for tag in known.split(",")]
     try:
-        since = datetime.strptime(request.headers.get("if-modified-since", ""), "%a, %d %b %Y %H:%M:%S GMT")
+        since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
     except ValueError:
         return False
     return record.updated.replace(microsecond=0) <= since.replace(tzinfo=UTC)

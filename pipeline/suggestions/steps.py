@@ -1,7 +1,7 @@
 """Steps of the suggestion stage: build the index, suggest for a range of records, publish the suggestions."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class _Catalogue:
     record_ids: list[str]
     image_ids: list[str]
     concepts: list[dict[str, float]]
-    model: Mapping[str, str]
+    model: dict[str, Any]
 
 
 def plan_suggestions(run_key: str, *, settings: Settings) -> list[str]:

@@ -59,7 +59,10 @@ def _train(pixels: npt.NDArray[np.uint8], truth: npt.NDArray[np.int8], recipe: R
     k.utils.set_random_seed(recipe.seed)
     network = networks.small_network(recipe.side_px, truth.shape[1], width=recipe.width)
     steps = -(-len(pixels) // recipe.batch_size)
-    schedule = k.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * steps)
+    total = recipe.epochs * steps
+    schedule = k.optimizers.schedules.CosineDecay(
+        0.0, total - total // 20, warmup_target=recipe.learning_rate, warmup_steps=total // 20
+    )
     learner = k.Model(network.input, network.output["scores"])
     learner.compile(optimizer=k.optimizers.Adam(schedule), loss=_masked_loss)
     random = np.random.default_rng(recipe.seed)
@@ -83,15 +86,15 @@ def _masked_loss(truth: Any, scores: Any) -> Any:
 
 
 def _augmented(pixels: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Mirrored, shifted by a few pixels, brighter or darker: what scanning and photographing change anyway."""
-    shift = max(1, pixels.shape[1] // 16)
-    changed = np.empty_like(pixels)
-    for place, picture in enumerate(pixels):
-        picture = picture[:, ::-1] if random.random() < 0.5 else picture
-        picture = np.roll(picture, random.integers(-shift, shift + 1, size=2), axis=(0, 1))
-        gain, offset = random.uniform(0.85, 1.15), random.uniform(-15, 15)
-        changed[place] = np.clip(picture * gain + offset, 0, 255).astype(np.uint8)
-    return changed
+    """Mirrored, shifted by a few pixels, brighter or darker, tinted: what scanning and photographing change anyway."""
+    count, shift = len(pixels), max(1, pixels.shape[1] // 16)
+    mirrored = random.random(count) < 0.5
+    moves = random.integers(-shift, shift + 1, size=(count, 2))
+    changed = np.where(mirrored[:, None, None, None], pixels[:, :, ::-1], pixels)
+    changed = np.stack([np.roll(picture, move, axis=(0, 1)) for picture, move in zip(changed, moves, strict=True)])
+    gain = random.uniform(0.8, 1.2, size=(count, 1, 1, 1)).astype(np.float32)
+    tint = random.uniform(-15, 15, size=(count, 1, 1, 3)).astype(np.float32)
+    return np.asarray(np.clip(changed * gain + tint, 0, 255), dtype=np.uint8)
 
 
 def _scores(network: Any, pixels: npt.NDArray[np.uint8], batch_size: int) -> Scores:

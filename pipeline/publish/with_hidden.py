@@ -1,0 +1,54 @@
+"""The WITH target: hidden labels as single annotations that are not marked for publication.
+
+Their generator is one that no campaign uses: WITH finds a campaign's annotations by the ending of the generator, so
+they stay out of every campaign, and out of the crowd's queue.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import Any
+
+from pipeline.clients.with_platform import WithClient
+from pipeline.database.ledger import Settled, State
+from pipeline.errors import PermanentError, TransientError
+from pipeline.settings import Settings
+from pipeline.vocabulary import load_vocabulary
+
+NAME = "with"
+
+
+class WithTarget:
+    """Sends claimed ledger rows to WITH; safe to use from many threads."""
+
+    name = NAME
+
+    def __init__(self, settings: Settings) -> None:
+        self._client = WithClient(settings)
+        self._generator, self._collection = settings.with_generator, settings.with_collection
+        self._vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
+
+    def prepare(self, record_ids: Sequence[str]) -> None:
+        """A record must be in WITH before it can be annotated."""
+        self._client.fill_collection(self._collection, record_ids)
+
+    def send(self, row: Mapping[str, Any]) -> Settled:
+        """Create the annotation of one row; always says what became of it, except for CriticalError, which goes up."""
+        concept = self._vocabulary.resolve(row["concept_uri"])
+        body: dict[str, Any] = {"uri": row["body_uri"]}
+        if concept:
+            body["label"] = {language: [text] for language, text in concept.labels.items()}
+            body["label"]["default"] = [concept.label("en")]
+        generated = row["created_at"].replace(tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        try:
+            remote_id = self._client.annotate(
+                row["record_id"], body, generator=self._generator, confidence=row["score"], generated=generated
+            )
+        except PermanentError as error:
+            return Settled(row["id"], State.REFUSED, error=str(error))
+        except TransientError as error:
+            return Settled(row["id"], State.PLANNED, error=str(error))
+        return Settled(row["id"], State.SENT, remote_id)
+
+    def resolve(self, row: Mapping[str, Any]) -> Settled:
+        """A row whose sending was cut off may be sent again: WITH gives back the annotation that it has."""
+        return Settled(row["id"], State.PLANNED, error="sending was interrupted")
