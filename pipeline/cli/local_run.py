@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipeline.errors import CriticalError
 from pipeline.settings import PROJECT_ROOT, Settings
 
 DAG_ID = "enrich_nightly"
+AIRFLOW_PORT = 8080
 KEY = "sandbox"  # the sandbox's key, client and password: they open nothing else
 IMAGE_HOSTS = ("127.0.0.2", "127.0.0.3")
 READY_WITHIN_S = 60
@@ -58,14 +59,58 @@ class LocalRun:
         folder = self._collection()
         environment = self._environment(folder)
         with self._sandbox(folder, environment):
-            recipe = "frozen" if self._settings.model_weights_file else "small"
-            train = ["enrich", "train", "--collection", str(folder), "--recipe", recipe, "--name", environment["MODEL_NAME"]]
-            self._step("model", train, environment)
+            self._model(folder, environment)
             self._step("Airflow's database", ["airflow", "db", "migrate"], environment)
             conf = json.dumps({"dry_run": self._dry_run})
             self._step(f"DAG {DAG_ID}", ["airflow", "dags", "test", DAG_ID, self._date, "--conf", conf], environment)
         report = self._report(since=started)
         print_summary(report, (self._var / "latest"), seconds=time.time() - started, out=out)
+
+    def up(self) -> None:
+        """The sandbox, a model, Airflow with its UI and the web app, until interrupted."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        folder = self._collection()
+        environment = self._environment(folder) | {
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # loopback only: nobody else can come in
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(AIRFLOW_PORT),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{AIRFLOW_PORT}/execution/",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+        }
+        with self._sandbox(folder, environment):
+            self._model(folder, environment)
+            self._step("Airflow's database", ["airflow", "db", "migrate"], environment)
+            self._step("pools", ["airflow", "pools", "import", str(PROJECT_ROOT / "docker/airflow/pools.json")], environment)
+            with self._service(["airflow", "standalone"], environment), self._service(["enrich", "web"], environment):
+                out.print(
+                    f"[bold]Airflow[/]     http://127.0.0.1:{AIRFLOW_PORT}  (DAGs start paused: switch one on, or trigger it)"
+                )
+                out.print("[bold]web app[/]     http://127.0.0.1:8091")
+                out.print("Ctrl-C stops everything.")
+                with suppress(KeyboardInterrupt):
+                    signal.pause()
+
+    def _model(self, folder: Path, environment: dict[str, str]) -> None:
+        recipe = "frozen" if self._settings.model_weights_file else "small"
+        train = ["enrich", "train", "--collection", str(folder), "--recipe", recipe, "--name", environment["MODEL_NAME"]]
+        self._step("model", train, environment)
+
+    @contextmanager
+    def _service(self, command: list[str], environment: dict[str, str]) -> Iterator[None]:
+        """A server in a process group of its own, stopped as a whole at the end."""
+        with (self._logs / f"{command[0]}-{command[1]}.log").open("w", encoding="utf-8") as handle:
+            service = subprocess.Popen(
+                command, env=environment, stdout=handle, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        try:
+            yield
+        finally:
+            os.killpg(service.pid, signal.SIGTERM)
+            try:
+                service.wait(STOP_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(service.pid, signal.SIGKILL)
+                service.wait()
 
     def _collection(self) -> Path:
         if self._given is None:

@@ -135,11 +135,42 @@ def stage(
         print(run_stage(stage_name, run, Settings()))
 
 
+@app.command()
+def web(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option()] = 8091,
+) -> None:
+    """Serve the portal API and the pages: records, labels, related images, run reports.
+
+    Example:  enrich web --port 8091
+    """
+    import uvicorn
+
+    from pipeline.web import create_app
+
+    uvicorn.run(create_app(Settings()), host=host, port=port, log_level="warning")
+
+
+@app.command()
+def up(
+    collection: Annotated[Path | None, typer.Option(help="Serve this folder instead of the built-in collection.")] = None,
+    port: Annotated[int, typer.Option(help="The sandbox's port.")] = 8090,
+) -> None:
+    """Airflow's UI, the sandbox and the web app on this machine, until Ctrl-C; nothing runs before you say so.
+
+    Example:  enrich up
+    """
+    from pipeline.cli.local_run import LocalRun
+
+    LocalRun(Settings(), collection=collection, port=port, date="", dry_run=False).up()
+
+
 @sandbox.command("serve")
 def sandbox_serve(
     collection: Annotated[Path | None, typer.Option(help="A collection folder; without it, the built-in one is made.")] = None,
     port: Annotated[int, typer.Option()] = 8090,
-    host: Annotated[str, typer.Option(help="The loopback address of the APIs.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address of the APIs.")] = "127.0.0.1",
+    base_url: Annotated[str, typer.Option(help="The address that links name, where it is not http://HOST:PORT.")] = "",
     image_hosts: Annotated[str, typer.Option(help="Addresses that serve pictures, comma separated.")] = "127.0.0.2,127.0.0.3",
     key: Annotated[str, typer.Option(help="The API key that the servers accept.")] = "sandbox",
     quota: Annotated[int | None, typer.Option(help="Requests per window; none: unlimited.")] = None,
@@ -160,6 +191,7 @@ def sandbox_serve(
             collection=collection or builtin_collection(settings),
             state_dir=settings.var_dir / "sandbox",
             vocabulary_path=settings.vocabulary_file,
+            base_url=base_url,
             host=host,
             port=port,
             key=key,

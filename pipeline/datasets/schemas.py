@@ -73,7 +73,7 @@ IMAGES = _schema(
     provider=_TEXT,
     rights=_TEXT,
     rights_category=_TEXT,
-    shard_uri=(_TEXT,),
+    shard_uri=(_TEXT,),  # relative to the lake's root, so that a lake can be moved
     shard_offset=(pa.int64(),),
     shard_size=(pa.int32(),),
     **_RUN,

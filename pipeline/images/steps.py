@@ -104,7 +104,7 @@ def _download(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     with tempfile.TemporaryDirectory(prefix="enrich-") as folder:
         path = Path(folder) / "shard.tar"
         with ShardWriter(path) as shard:
-            rows = asyncio.run(_fetch_all(run, batch.items, shard, lake.store.address(key), settings))
+            rows = asyncio.run(_fetch_all(run, batch.items, shard, key, settings))
         if len(shard):
             lake.store.put_file(key, path)
     counts = Counts()

@@ -2,9 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.database import connect
@@ -98,7 +96,7 @@ def _outputs(lake: Lake, run: Run, batch: Batch, bundle: Bundle, counts: Counts,
     columns = bundle.columns() | run.columns()
     with (
         Progress(STAGE, "images", settings=settings, total=len(rows)) as progress,
-        _shard(lake, rows[0]["shard_uri"]) as shard,
+        lake.store.local_copy(rows[0]["shard_uri"]) as shard,
     ):
         for images in read_batches(shard, iter(rows), size=settings.inference_batch, side_px=bundle.side_px):
             yield _output(images, predictor.predict(images.pixels), judge, columns)
@@ -114,9 +112,3 @@ def _output(images: ImageBatch, prediction: Prediction, judge: Judge, columns: d
         embedding = prediction.embeddings[place].astype("float16")
         features.append({"record_id": image["record_id"], "image_id": image["image_id"], "embedding": embedding} | columns)
     return _Output(labels, features)
-
-
-@contextmanager
-def _shard(lake: Lake, address: str) -> Iterator[Path]:
-    with lake.store.local_copy(lake.store.key(address)) as path:
-        yield path

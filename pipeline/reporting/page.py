@@ -12,6 +12,7 @@ from pipeline.domain.label import Decision
 
 SAMPLES = 12
 RELATED_SHOWN = 4
+SHOWN = (Decision.PUBLISH, Decision.REVIEW)  # annotations point to this page: hidden labels are not for everybody
 
 
 def render_page(lake: Lake, run: Run, report: dict[str, Any]) -> str:
@@ -33,8 +34,8 @@ def _samples(lake: Lake, run: Run) -> list[dict[str, Any]]:
             "picture": _data_uri(lake, *places[record_id]),
             "labels": labels[record_id],
             "related": [
-                {"record_id": other, "picture": _data_uri(lake, *places[other]), "shared": shared}
-                for other, shared in related[record_id]
+                {"record_id": other, "picture": _data_uri(lake, *places[other])}
+                for other in related[record_id]
                 if other in places
             ],
         }
@@ -56,20 +57,20 @@ def _labels(lake: Lake, run: Run, chosen: set[str]) -> dict[str, list[dict[str, 
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for batch in lake.rows(run, "record_labels", ("record_id", "label", "max_score", "decision")):
         for row in batch.to_pylist():
-            if row["record_id"] in chosen and row["decision"] != Decision.DROP:
+            if row["record_id"] in chosen and row["decision"] in SHOWN:
                 found[row["record_id"]].append(row)
     return defaultdict(list, {key: sorted(rows, key=lambda row: -row["max_score"])[:5] for key, rows in found.items()})
 
 
-def _related(lake: Lake, run: Run, chosen: set[str]) -> dict[str, list[tuple[str, list[str]]]]:
-    found: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
-    for batch in lake.rows(run, "suggestions", ("record_id", "related_record_id", "rank", "shared_concepts")):
+def _related(lake: Lake, run: Run, chosen: set[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for batch in lake.rows(run, "suggestions", ("record_id", "related_record_id", "rank")):
         for row in batch.to_pylist():
             if row["record_id"] in chosen and row["rank"] <= RELATED_SHOWN:
-                found[row["record_id"]].append((row["related_record_id"], row["shared_concepts"]))
+                found[row["record_id"]].append(row["related_record_id"])
     return found
 
 
 def _data_uri(lake: Lake, shard_uri: str, offset: int, size: int) -> str:
-    content = lake.store.get_range(lake.store.key(shard_uri), offset, size)
+    content = lake.store.get_range(shard_uri, offset, size)
     return "data:image/jpeg;base64," + base64.b64encode(content).decode()

@@ -55,9 +55,6 @@ class LocalStore:
     def address(self, key: str) -> str:
         return f"{self.root}/{key}"
 
-    def key(self, address: str) -> str:
-        return address.removeprefix(f"{self.root}/")
-
     def _path(self, key: str) -> Path:
         return self._folder / key
 

@@ -39,7 +39,4 @@ class ObjectStore(Protocol):
         """Remove the object; an absent one is fine."""
 
     def address(self, key: str) -> str:
-        """The object's full address, for people and for columns such as `shard_uri`."""
-
-    def key(self, address: str) -> str:
-        """The key of an address that `address` made."""
+        """The object's full address, for messages."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import CriticalError
+from pipeline.errors import CriticalError, TransientError
 
 
 class S3Store:
@@ -38,16 +38,17 @@ class S3Store:
             try:
                 self._client.download_file(self._bucket, self._prefix + key, str(path))
             except self._client.exceptions.ClientError as error:
-                raise FileNotFoundError(self.address(key)) from error
+                raise self._meaning(error, key) from error
             yield path
 
     def exists(self, key: str) -> bool:
         try:
             self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
         except self._client.exceptions.ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            meaning = self._meaning(error, key)
+            if isinstance(meaning, FileNotFoundError):
                 return False
-            raise CriticalError(f"{self.address(key)}: {error}") from error
+            raise meaning from error
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
@@ -62,16 +63,21 @@ class S3Store:
     def address(self, key: str) -> str:
         return f"{self.root}/{key}"
 
-    def key(self, address: str) -> str:
-        return address.removeprefix(f"{self.root}/")
-
     def _read(self, key: str, **options: str) -> bytes:
         try:
             reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **options)
-        except self._client.exceptions.NoSuchKey as error:
-            raise FileNotFoundError(self.address(key)) from error
+        except self._client.exceptions.ClientError as error:
+            raise self._meaning(error, key) from error
         content: bytes = reply["Body"].read()
         return content
+
+    def _meaning(self, error: Any, key: str) -> Exception:
+        """An absent key, refused credentials, or passing trouble."""
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status == 404:
+            return FileNotFoundError(self.address(key))
+        text = f"{self.address(key)}: {error}"
+        return TransientError(text) if status >= 500 else CriticalError(text)
 
     def _connect(self) -> Any:
         import boto3

@@ -14,10 +14,10 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 
 from pipeline.datasets.lake import Lake, Part, open_lake
 from pipeline.datasets.run import Run
@@ -31,7 +31,6 @@ RUNS_SEARCHED = 30  # so many of the newest runs are searched for a record
 MOST_REMEMBERED = 10_000  # entries of each kind
 PARTS_BUDGET = 1 << 30  # bytes of downloaded parts that are kept on disk
 
-MODEL_COLUMNS = ("model_name", "model_version", "model_sha256", "preprocessing_version", "vocabulary_version")
 _PLACE_COLUMNS = ("record_id", "image_id", "width_px", "height_px", "shard_uri", "shard_offset", "shard_size")
 
 Key = TypeVar("Key")
@@ -122,7 +121,7 @@ class Catalogue:
                 continue
             wanted = range(first, min(part.rows, first + count - len(rows)))
             with self._files.open([part]) as paths:
-                rows += pads.dataset(paths, format="parquet").take(list(wanted), columns=list(columns)).to_pylist()
+                rows += _scan(paths).take(list(wanted), columns=list(columns)).to_pylist()
             if len(rows) >= count:
                 break
             first = 0
@@ -197,7 +196,7 @@ class Catalogue:
         wanted = pc.field("record_id").isin(list(record_ids))
         with self._files.open(parts) as paths:
             rows: list[dict[str, Any]] = (
-                pads.dataset(paths, format="parquet")
+                _scan(paths)
                 .to_table(columns=list(columns) if columns else None, filter=wanted if chosen is None else wanted & chosen)
                 .to_pylist()
             )
@@ -215,7 +214,7 @@ class Catalogue:
             image_id=row["image_id"],
             width_px=row["width_px"],
             height_px=row["height_px"],
-            shard_key=self.lake.store.key(row["shard_uri"]),
+            shard_key=row["shard_uri"],
             offset=row["shard_offset"],
             size=row["shard_size"],
         )
@@ -245,6 +244,13 @@ class Catalogue:
             return self.lake.run(f"runs/run={run_id}/run.json")
         except CriticalError:  # exports without their run
             return None
+
+
+def _scan(paths: Sequence[Path]) -> Any:
+    """The files as one table that is read as far as it is asked for."""
+    import pyarrow.dataset  # loads pandas, so not before the first question
+
+    return pyarrow.dataset.dataset(paths, format="parquet")
 
 
 def _remember(memory: dict[Key, Value], key: Key, value: Value) -> Value:

@@ -14,6 +14,7 @@ from pipeline.web.catalogue import Catalogue, Picture
 PUBLIC_DECISIONS = (Decision.PUBLISH, Decision.REVIEW)
 INTERNAL_DECISIONS = (*PUBLIC_DECISIONS, Decision.HIDDEN)
 CONCEPT_REASON = "concept:"
+MODEL_COLUMNS = ("model_name", "model_version", "model_sha256", "preprocessing_version", "vocabulary_version")
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,7 @@ class Portal:
                     picture=pictures.get(other),
                 )
             )
-        model_columns = ("model_name", "model_version", "model_sha256", "preprocessing_version", "vocabulary_version")
-        return found, {name: rows[0][name] for name in model_columns}
+        return found, {name: rows[0][name] for name in MODEL_COLUMNS}
 
     def concept_name(self, slug: str) -> str:
         """The concept in the label language; the slug for one that the vocabulary no longer has."""

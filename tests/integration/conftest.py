@@ -1,0 +1,84 @@
+"""The whole pipeline without Airflow: a sandbox, a var folder with a model, settings that point at them."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli.local_run import IMAGE_HOSTS
+from pipeline.domain.scope import Scope
+from pipeline.harvest.steps import start_run
+from pipeline.sandbox import SandboxOptions
+from pipeline.sandbox.process import SandboxProcess, free_port
+from pipeline.settings import PROJECT_ROOT, Settings
+from tests.conftest import NOW
+
+STAGES = ("harvest", "images", "labels", "suggestions", "publish", "report")
+
+
+@pytest.fixture
+def platform(tmp_path: Path, small_collection: Path) -> Iterator[SandboxProcess]:
+    """A fresh platform that serves the small collection."""
+    options = SandboxOptions(
+        collection=small_collection,
+        state_dir=tmp_path / "platform",
+        vocabulary_path=PROJECT_ROOT / "vocab" / "concepts.yaml",
+        port=free_port(),
+    )
+    with SandboxProcess(options) as process:
+        yield process
+
+
+@pytest.fixture
+def make_settings(
+    platform: SandboxProcess, trained_var: Path, small_collection: Path, tmp_path: Path
+) -> Callable[..., Settings]:
+    """Settings for the platform with a var folder of their own; keyword arguments change single ones."""
+
+    def make(name: str = "var", **changes: Any) -> Settings:
+        var = tmp_path / name
+        if not var.exists():
+            shutil.copytree(trained_var, var)
+        port = platform.options.port
+        values: dict[str, Any] = {
+            "var_dir": var,
+            "europeana_api_url": f"{platform.url}/europeana",
+            "europeana_auth_url": f"{platform.url}/auth",
+            "europeana_api_key": platform.key,
+            "annotation_client_id": "sandbox",
+            "annotation_client_secret": "sandbox",
+            "with_api_url": f"{platform.url}/with",
+            "with_username": "sandbox",
+            "with_password": "sandbox",
+            "private_image_hosts": ",".join(f"{host}:{port}" for host in IMAGE_HOSTS),
+            "truth_collection": small_collection,
+            "download_attempts": 1,
+            "images_per_batch": 50,
+            "suggestions_per_batch": 60,
+            "publications_per_batch": 2_000,
+        }
+        return Settings(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def begin() -> Callable[..., str]:
+    """Start a run over everything; returns its key."""
+
+    def start(settings: Settings, run_id: str = "night", **changes: Any) -> str:
+        values = {"run_id": run_id, "source": "default", "scope": Scope("full"), "created_at": NOW} | changes
+        return start_run(settings=settings, **values)
+
+    return start
+
+
+def created(platform: SandboxProcess, name: str = "annotation") -> list[tuple[str, str]]:
+    """(record, body) of every annotation that a platform has stored, in order."""
+    return [
+        (entry["record_id"], entry["body"])
+        for entry in platform.journal()
+        if entry["platform"] == name and entry["operation"] == "create"
+    ]

@@ -1,0 +1,159 @@
+"""A run that is killed at any moment loses nothing and repeats nothing; storage may be a folder or S3."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from pipeline.cli.stages import run_stage
+from pipeline.database import connect, ledger
+from pipeline.datasets.lake import open_lake
+from pipeline.publish.europeana import EuropeanaTarget
+from tests.conftest import NOW
+from tests.integration.conftest import STAGES, created
+
+KILLS = 6
+
+
+def data_files(settings):
+    lake = settings.var_dir / "lake"
+    return {
+        str(path.relative_to(lake)): path.read_bytes()
+        for path in sorted(lake.rglob("*"))
+        # Annotations carry the remote ids and the time of the first sending: two platforms, two answers.
+        if path.suffix in (".parquet", ".tar") and not str(path.relative_to(lake)).startswith("annotations/")
+    }
+
+
+def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(make_settings, begin, platform):
+    """Six SIGKILLs, then to the end: same bytes, and every annotation stored exactly once."""
+    undisturbed = make_settings("undisturbed")
+    key = begin(undisturbed, dry_run=True)
+    for stage in STAGES:
+        run_stage(stage, key, undisturbed)
+
+    killed = make_settings("killed")
+    key = begin(killed)
+    environment = _environment(killed)
+    command = [sys.executable, "-m", "pipeline", "stage", "all", "--run", key]
+    rng, cut_off = random.Random(11), 0
+    for _ in range(KILLS):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(1.0, 9.0))
+        cut_off += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert cut_off >= 1
+    subprocess.run(command, env=environment, check=True, timeout=120, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    assert data_files(killed) == data_files(undisturbed)
+    sent = created(platform)
+    assert sent and max(Counter(sent).values()) == 1
+    report = json.loads((killed.var_dir / "latest" / "run_report.json").read_text())
+    assert report["summary"]["annotations_on_platform"] == report["summary"]["annotations"] == len(sent)
+    assert not [path for path in (killed.var_dir / "lake").rglob(".tmp-*.json")]
+
+
+def test_a_row_left_in_sending_is_asked_about_and_not_sent_again(make_settings, begin, platform):
+    """The annotation was stored, the reply was lost, the worker died."""
+    settings = make_settings()
+    key = begin(settings)
+    for stage in STAGES[:4]:
+        run_stage(stage, key, settings)
+    from pipeline.publish import steps
+
+    steps.plan_publication(key, settings=settings, now=NOW)
+    engine, target = connect(settings), EuropeanaTarget(settings)
+    ids = ledger.open_ids(engine, "europeana")
+    arrived, lost = ledger.claim(engine, "europeana", ids[0], ids[1], limit=2, now=NOW)
+    target.send(arrived)  # the platform has it, the ledger does not know
+    run_stage("publish", key, settings)
+    sent = Counter(created(platform))
+    assert sent[(arrived["record_id"], arrived["body_uri"])] == 1
+    assert sent[(lost["record_id"], lost["body_uri"])] == 1
+    assert ledger.open_ids(engine, "europeana") == []
+
+
+def test_a_tag_that_somebody_else_has_set_counts_as_said_and_is_left_alone(make_settings, begin, platform):
+    settings = make_settings()
+    key = begin(settings)
+    for stage in STAGES[:4]:
+        run_stage(stage, key, settings)
+    from pipeline.publish import steps
+
+    steps.plan_publication(key, settings=settings, now=NOW)
+    engine = connect(settings)
+    row = ledger.claim(engine, "europeana", 1, 10**9, limit=1, now=NOW)[0]
+    somebody = EuropeanaTarget(make_settings(annotation_username="somebody", annotation_password="sandbox"))
+    theirs = somebody.send(row)
+    ledger.settle(engine, [ledger.Settled(row["id"], ledger.State.PLANNED)], now=NOW)
+    run_stage("publish", key, settings)
+    mine = next(entry for entry in ledger.find(engine, "europeana", [row["record_id"]]) if entry["id"] == row["id"])
+    assert (mine["state"], mine["remote_id"]) == ("duplicate", theirs.remote_id)
+
+
+def test_a_batch_that_is_done_is_not_done_again(make_settings, begin):
+    settings = make_settings()
+    key = begin(settings)
+    run_stage("harvest", key, settings)
+    run_stage("images", key, settings)
+    lake = open_lake(settings)
+    run = lake.run(key)
+    shards = sorted((settings.var_dir / "lake" / run.dataset_folder("shards")).iterdir())
+    written = [shard.stat().st_mtime_ns for shard in shards]
+    run_stage("images", key, settings)
+    assert [shard.stat().st_mtime_ns for shard in shards] == written
+    changed = settings.model_copy(update={"derivative_quality": 60})
+    run_stage("images", key, changed)
+    assert all(now != then for now, then in zip([s.stat().st_mtime_ns for s in shards], written, strict=True))
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """A real S3 server on loopback with an empty bucket."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="enrichment")
+    yield endpoint
+    server.stop()
+
+
+def test_a_run_on_s3_writes_the_same_data_as_one_in_a_folder(make_settings, begin, s3):
+    folder, bucket = make_settings("folder"), make_settings("bucket", storage_url="s3://enrichment/lake", s3_endpoint_url=s3)
+    local = open_lake(folder).store
+    remote = open_lake(bucket).store
+    for key in list(local.list("models/")):
+        remote.put_bytes(key, local.get_bytes(key))
+    for settings in (folder, bucket):
+        run = begin(settings, limit=60, dry_run=True)
+        for stage in STAGES:
+            run_stage(stage, run, settings)
+    keys = [key for key in local.list("") if key.endswith((".parquet", ".tar")) and not key.startswith("exports/")]
+    assert keys
+    for key in keys:
+        assert remote.get_bytes(key) == local.get_bytes(key), key
+    assert (bucket.var_dir / "latest" / "labels.csv").read_bytes() == (folder.var_dir / "latest" / "labels.csv").read_bytes()
+
+
+def _environment(settings):
+    """The settings as environment variables, for a process of its own."""
+    from pydantic import SecretStr
+
+    values = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        values[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return {**os.environ, **values}

@@ -1,0 +1,187 @@
+"""From harvest to annotation over real HTTP, without Airflow: what a run leaves behind, and what a second one does."""
+
+import csv
+import json
+from collections import Counter
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.cli.stages import run_stage
+from pipeline.datasets.lake import open_lake
+from pipeline.domain.annotation import annotation_errors
+from pipeline.errors import CriticalError, PoisonedResultError
+from tests.integration.conftest import STAGES, created
+
+
+def run_all(key, settings):
+    for stage in STAGES:
+        run_stage(stage, key, settings)
+    return json.loads((settings.var_dir / "latest" / "run_report.json").read_text())
+
+
+@pytest.fixture
+def finished(make_settings, begin):
+    settings = make_settings()
+    return settings, run_all(begin(settings), settings)
+
+
+def test_every_record_is_accounted_for_and_every_broken_one_has_its_reason(finished, small_collection):
+    _, report = finished
+    assert all(check["adds_up"] for check in report["accounting"])
+    with (small_collection / "metadata.csv").open() as handle:
+        assert report["summary"]["records"] == len(list(csv.DictReader(handle)))
+    assert report["failures"]["by_reason"] == {
+        "gone": 4,
+        "not_an_image": 4,
+        "truncated": 4,
+        "no_image": 4,
+        "too_small": 2,
+        "near_blank": 2,
+    }
+    assert len({row["record_id"] for row in report["failures"]["rows"]}) == 20
+
+
+def test_what_was_published_is_on_the_platform_exactly_once(finished, platform):
+    settings, report = finished
+    sent = created(platform)
+    assert len(sent) == report["summary"]["annotations_sent_now"] > 0
+    assert max(Counter(sent).values()) == 1
+    rows = [row for batch in open_lake(settings).rows(_run(settings), "annotations") for row in batch.to_pylist()]
+    assert {(row["record_id"], row["body_uri"]) for row in rows} == set(sent)
+    assert {row["state"] for row in rows} == {"sent"}
+
+
+def test_hidden_labels_reach_with_unpublished_and_never_the_annotation_api(finished, platform):
+    _, report = finished
+    hidden = created(platform, "with")
+    assert len(hidden) == report["stages"]["publish"]["hidden_sent_now"] > 0
+    assert not set(hidden) & set(created(platform))
+
+
+def test_a_second_run_of_the_same_night_sends_nothing_and_writes_the_same_bytes(finished, platform, begin):
+    settings, _ = finished
+    before, files = created(platform), _data_files(settings)
+    report = run_all(begin(settings), settings)
+    assert report["summary"]["annotations_sent_now"] == 0
+    assert report["summary"]["annotations_on_platform"] == len(before)
+    assert created(platform) == before
+    assert _data_files(settings) == files
+
+
+def test_the_label_csv_has_the_columns_that_were_agreed(finished):
+    settings, report = finished
+    with (settings.var_dir / "latest" / "labels.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert list(rows[0]) == ["category", "skos_concept", "URI", "ID", "URL", "score", "decision", "model", "label_en"]
+    assert {row["decision"] for row in rows} <= {"publish", "review", "hidden"}
+    assert sum(row["decision"] == "publish" for row in rows) == report["summary"]["labels_by_decision"]["publish"]
+    assert all(row["URI"] == f"http://data.europeana.eu/item{row['ID']}" for row in rows)
+    table = pq.read_table(settings.var_dir / "latest" / "labels.parquet")
+    assert table.num_rows == report["summary"]["labels"]
+    assert b"licence" in table.schema.metadata
+
+
+def test_every_exported_annotation_is_a_web_annotation_with_its_remote_id(finished):
+    settings, report = finished
+    documents = [json.loads(line) for line in (settings.var_dir / "latest" / "annotations.jsonl").read_text().splitlines()]
+    assert len(documents) == report["summary"]["annotations"]
+    assert [error for document in documents for error in annotation_errors(document)] == []
+    assert all(document["id"].startswith("http://data.europeana.eu/annotation/") for document in documents)
+
+
+def test_suggestions_name_other_records_with_rank_and_reasons(finished):
+    settings, _ = finished
+    rows = pq.read_table(settings.var_dir / "latest" / "suggestions.parquet").to_pylist()
+    for row in rows:
+        assert row["record_id"] != row["related_record_id"]
+        assert 1 <= row["rank"] <= 10
+        assert row["reasons"][0] == "visual"
+    assert max(Counter(row["record_id"] for row in rows).values()) == 10
+
+
+def test_no_secret_and_no_truth_is_found_in_what_a_run_leaves_behind(make_settings, begin, platform):
+    settings = make_settings(annotation_username="curator", annotation_password="sandbox", annotation_client_id="sandbox")
+    run_all(begin(settings), settings)
+    report = (settings.var_dir / "latest" / "run_report.json").read_text()
+    assert "wskey" not in report
+    rows = [row for batch in open_lake(settings).rows(_run(settings), "records") for row in batch.to_pylist()]
+    assert not [row for row in rows if "wskey" in json.dumps(row, default=str) or row["concept_uris"]]
+
+
+def test_a_dry_run_sends_nothing_and_leaves_no_ledger_row(make_settings, begin, platform):
+    settings = make_settings()
+    report = run_all(begin(settings, dry_run=True), settings)
+    assert report["summary"]["annotations"] > 0
+    assert report["summary"]["annotations_on_platform"] == 0
+    assert platform.journal() == []
+    assert (
+        run_all(begin(settings, run_id="real"), settings)["summary"]["annotations_sent_now"] == report["summary"]["annotations"]
+    )
+
+
+def test_a_limit_cuts_the_run_short(make_settings, begin):
+    settings = make_settings()
+    assert run_all(begin(settings, limit=7), settings)["summary"]["records"] == 7
+
+
+def test_a_wrong_key_stops_the_run_with_one_message_that_does_not_show_it(make_settings, begin):
+    settings = make_settings(europeana_api_key="not-the-key")
+    with pytest.raises(CriticalError) as caught:
+        run_stage("harvest", begin(settings), settings)
+    assert "401" in str(caught.value) or "API key" in str(caught.value)
+    assert "not-the-key" not in str(caught.value)
+
+
+def test_a_model_that_gives_nan_is_caught_and_nothing_of_its_labels_becomes_visible(make_settings, begin):
+    settings = make_settings()
+    key = begin(settings)
+    run_stage("harvest", key, settings)
+    run_stage("images", key, settings)
+    _poison(settings)
+    with pytest.raises(PoisonedResultError, match="not finite"):
+        run_stage("labels", key, settings)
+    with pytest.raises(CriticalError, match="no published labels"):
+        list(open_lake(settings).rows(_run(settings), "labels"))
+
+
+def test_private_addresses_are_refused_unless_they_are_the_sandboxs(make_settings, begin):
+    settings = make_settings(private_image_hosts="")
+    key = begin(settings, limit=10)
+    run_stage("harvest", key, settings)
+    with pytest.raises(CriticalError, match="ssrf_refused"):
+        run_stage("images", key, settings)
+
+
+def _run(settings):
+    return open_lake(settings).run("runs/run=night/run.json")
+
+
+def _data_files(settings):
+    """Every dataset file of the lake with its bytes; reports hold timings and are left out."""
+    lake = settings.var_dir / "lake"
+    return {
+        str(path.relative_to(lake)): path.read_bytes()
+        for path in sorted(lake.rglob("*"))
+        if path.suffix in (".parquet", ".tar") or path.name == "_manifest.json"
+    }
+
+
+def _poison(settings):
+    """Overwrite the registered network's last layer with NaN, as a broken training would have left it."""
+    import numpy as np
+    from sqlalchemy import update
+
+    from pipeline.database import connect, models
+    from pipeline.database.tables import model_versions
+    from pipeline.model.bundle import Bundle, load_bundle, load_network, save_bundle, save_network
+
+    store = open_lake(settings).store
+    bundle = load_bundle(store, models.find(connect(settings), "default")["bundle_key"])
+    network = load_network(store, bundle)
+    head = network.get_layer("scores")
+    head.set_weights([np.full_like(weights, np.nan) for weights in head.get_weights()])
+    digest = save_network(store, bundle.folder, network)
+    save_bundle(store, Bundle(**(bundle.__dict__ | {"sha256": digest})))
+    with connect(settings).begin() as connection:
+        connection.execute(update(model_versions).values(sha256=digest))

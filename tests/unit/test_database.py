@@ -1,0 +1,256 @@
+"""The operational database: its schema, the publication ledger and the registry of models."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
+
+from pipeline.database import connect, ledger, models
+from pipeline.database.ledger import Settled, State, Statement
+from pipeline.database.tables import metadata
+from pipeline.errors import CriticalError
+from pipeline.settings import Settings
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+EUROPEANA = "europeana"
+EVERYTHING = (0, 10**9)
+# What the migration tool keeps for itself.
+BOOKKEEPING = {"alembic_version", "migration_lock"}
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return connect(Settings(_env_file=None, database_url=f"sqlite:///{tmp_path / 'state' / 'x.db'}"))
+
+
+def statement(number: int, target: str = EUROPEANA) -> Statement:
+    return Statement(
+        record_id=f"/1/{number:04d}",
+        concept_uri="http://data.europeana.eu/concept/47",
+        target=target,
+        body_uri="http://www.wikidata.org/entity/Q3305213",
+        canonical=f"urn:uuid:{number}-{target}",
+        score=0.97,
+        model_name="default",
+        model_version="1",
+        run_id="r1",
+    )
+
+
+def plan(engine: Engine, count: int, target: str = EUROPEANA) -> tuple[int, int]:
+    return ledger.plan(engine, (statement(number, target) for number in range(count)), now=NOON)
+
+
+def claim(engine: Engine, limit: int = 1000) -> list[int]:
+    return [row["id"] for row in ledger.claim(engine, EUROPEANA, *EVERYTHING, limit=limit, now=NOON)]
+
+
+# --- Schema ---
+
+
+def test_the_migrations_make_exactly_the_tables_that_the_code_sees(engine: Engine) -> None:
+    found = inspect(engine)
+    assert set(found.get_table_names()) - BOOKKEEPING == set(metadata.tables)
+    for name, table in metadata.tables.items():
+        columns = {column["name"]: column for column in found.get_columns(name)}
+        assert list(columns) == [column.name for column in table.columns], name
+        for column in table.columns:
+            there = columns[column.name]
+            assert there["nullable"] == column.nullable, f"{name}.{column.name}"
+            assert type(there["type"]).__name__.upper() == column.type.compile(engine.dialect).split("(")[0], column.name
+            assert getattr(there["type"], "length", None) == getattr(column.type, "length", None), column.name
+        assert found.get_pk_constraint(name)["constrained_columns"] == [column.name for column in table.primary_key]
+        unique = {one["name"]: one["column_names"] for one in found.get_unique_constraints(name)}
+        assert unique == {
+            str(one.name): [column.name for column in one.columns]
+            for one in table.constraints
+            if type(one).__name__ == "UniqueConstraint"
+        }
+        indexes = {one["name"]: one["column_names"] for one in found.get_indexes(name)}
+        assert indexes == {str(one.name): [column.name for column in one.columns] for one in table.indexes}
+
+
+def test_connecting_again_finds_the_same_rows(engine: Engine) -> None:
+    plan(engine, 3)
+    from pipeline.database.connection import _engine
+
+    _engine.cache_clear()
+    again = connect(Settings(_env_file=None, database_url=engine.url.render_as_string()))
+    assert len(ledger.open_ids(again, EUROPEANA)) == 3
+
+
+def test_sqlite_readers_do_not_wait_for_the_writer(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert connection.scalar(text("PRAGMA busy_timeout")) == 30_000
+
+
+def test_a_database_that_cannot_be_opened_is_one_message_that_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_bytes(b"this is no database, but long enough to look like one " * 50)
+    with pytest.raises(CriticalError, match="DATABASE_URL"):
+        connect(Settings(_env_file=None, database_url=f"sqlite:///{tmp_path / 'x.db'}"))
+
+
+# --- Ledger ---
+
+
+def test_planning_again_adds_only_what_is_new(engine: Engine) -> None:
+    assert plan(engine, 700) == (700, 0)
+    assert plan(engine, 700) == (0, 700)
+    assert plan(engine, 705) == (5, 700)
+    assert plan(engine, 2, target="with") == (2, 0)
+    assert plan(engine, 0) == (0, 0)
+
+
+def test_planning_again_never_changes_what_is_known_of_a_statement(engine: Engine) -> None:
+    plan(engine, 1)
+    claimed = claim(engine)
+    ledger.settle(engine, [Settled(claimed[0], State.SENT, "http://data.europeana.eu/annotation/7")], now=NOON)
+    ledger.plan(engine, [replace(statement(0), score=0.1, run_id="r2", model_version="2")], now=NOON)
+    (row,) = ledger.find(engine, EUROPEANA, ["/1/0000"])
+    assert (row["state"], row["run_id"], row["score"]) == ("sent", "r1", 0.97)
+    assert row["remote_id"] == "http://data.europeana.eu/annotation/7"
+
+
+def test_the_same_statement_twice_in_one_plan_is_one_row(engine: Engine) -> None:
+    assert ledger.plan(engine, [statement(1), statement(1)], now=NOON) == (1, 1)
+
+
+def test_eight_workers_claim_every_row_exactly_once(engine: Engine) -> None:
+    plan(engine, 400)
+
+    def work(_: int) -> list[int]:
+        mine: list[int] = []
+        while ids := claim(engine, limit=7):
+            mine += ids
+        return mine
+
+    with ThreadPoolExecutor(8) as workers:
+        taken = Counter(identifier for ids in workers.map(work, range(8)) for identifier in ids)
+    assert len(taken) == 400 and set(taken.values()) == {1}
+    assert {row["attempts"] for row in ledger.interrupted(engine, EUROPEANA, *EVERYTHING)} == {1}
+
+
+def test_a_claim_takes_planned_rows_of_its_range_and_target_in_order_and_marks_them(engine: Engine) -> None:
+    plan(engine, 6)
+    plan(engine, 6, target="with")
+    ids = ledger.open_ids(engine, EUROPEANA)
+    rows = ledger.claim(engine, EUROPEANA, ids[1], ids[4], limit=3, now=NOON)
+    assert [row["id"] for row in rows] == ids[1:4]
+    assert {row["target"] for row in rows} == {EUROPEANA}
+    assert [row["id"] for row in ledger.claim(engine, EUROPEANA, ids[1], ids[4], limit=3, now=NOON)] == ids[4:5]
+    assert ledger.claim(engine, EUROPEANA, ids[1], ids[4], limit=3, now=NOON) == []
+    assert len(ledger.open_ids(engine, "with")) == 6
+
+
+def test_a_claimed_row_is_interrupted_until_it_is_settled(engine: Engine) -> None:
+    plan(engine, 3)
+    one, two, three = claim(engine)
+    assert [row["id"] for row in ledger.interrupted(engine, EUROPEANA, *EVERYTHING)] == [one, two, three]
+    ledger.settle(engine, [Settled(one, State.SENT, "a/1"), Settled(two, State.REFUSED, error="no " * 400)], now=NOON)
+    assert [row["id"] for row in ledger.interrupted(engine, EUROPEANA, *EVERYTHING)] == [three]
+    assert ledger.open_ids(engine, EUROPEANA) == [three]
+    refused = ledger.find(engine, EUROPEANA, ["/1/0001"])[0]
+    assert (refused["state"], refused["remote_id"], len(refused["last_error"])) == ("refused", None, 500)
+
+
+def test_a_row_that_goes_back_to_planned_can_be_claimed_again_and_counts_its_attempts(engine: Engine) -> None:
+    plan(engine, 1)
+    (identifier,) = claim(engine)
+    ledger.settle(engine, [Settled(identifier, State.PLANNED, error="locked")], now=NOON)
+    assert claim(engine) == [identifier]
+    assert ledger.find(engine, EUROPEANA, ["/1/0000"])[0]["attempts"] == 2
+
+
+def test_settling_without_a_remote_id_keeps_the_one_that_is_known(engine: Engine) -> None:
+    plan(engine, 1)
+    (identifier,) = claim(engine)
+    ledger.settle(engine, [Settled(identifier, State.SENT, "a/1")], now=NOON)
+    ledger.settle(engine, [Settled(identifier, State.SENT)], now=NOON)
+    assert ledger.find(engine, EUROPEANA, ["/1/0000"])[0]["remote_id"] == "a/1"
+
+
+def test_open_records_are_those_with_something_planned_or_cut_off_each_once(engine: Engine) -> None:
+    plan(engine, 4)
+    other = replace(statement(1), concept_uri="http://data.europeana.eu/concept/48", canonical="urn:uuid:other")
+    ledger.plan(engine, [other], now=NOON)
+    ids = ledger.open_ids(engine, EUROPEANA)
+    ledger.claim(engine, EUROPEANA, ids[0], ids[1], limit=2, now=NOON)
+    ledger.settle(engine, [Settled(ids[0], State.SENT, "a/1")], now=NOON)
+    assert ledger.open_records(engine, EUROPEANA, *EVERYTHING) == ["/1/0001", "/1/0002", "/1/0003"]
+    assert ledger.open_records(engine, EUROPEANA, ids[3], ids[3]) == ["/1/0003"]
+    assert ledger.open_records(engine, "with", *EVERYTHING) == []
+
+
+# --- Models ---
+
+
+def register(engine: Engine, version: int, name: str = "default") -> None:
+    models.register(
+        engine,
+        name=name,
+        version=version,
+        bundle_key=f"models/{name}/{version}",
+        sha256="0" * 64,
+        dataset_id="abc",
+        metrics={"macro_ap": 0.9},
+        now=NOON,
+    )
+
+
+def test_versions_count_from_one_for_each_name(engine: Engine) -> None:
+    assert models.next_version(engine, "default") == 1
+    register(engine, 1)
+    register(engine, 2)
+    assert models.next_version(engine, "default") == 3
+    assert models.next_version(engine, "other") == 1
+
+
+def test_a_version_is_never_registered_twice(engine: Engine) -> None:
+    register(engine, 1)
+    with pytest.raises(IntegrityError):
+        register(engine, 1)
+
+
+def test_a_registered_version_is_not_in_force_until_it_is_released(engine: Engine) -> None:
+    register(engine, 1)
+    assert models.find(engine, "default") is None
+    found = models.find(engine, "default", 1)
+    assert found is not None and (found["status"], found["metrics"]) == ("registered", {"macro_ap": 0.9})
+
+
+def test_a_release_retires_the_former_one_and_no_other_models(engine: Engine) -> None:
+    for version in (1, 2):
+        register(engine, version)
+    register(engine, 1, name="other")
+    models.release(engine, "other", 1)
+    models.release(engine, "default", 1)
+    models.release(engine, "default", 2)
+    released = models.find(engine, "default")
+    assert released is not None and released["version"] == 2
+    assert [(row["name"], row["version"], row["status"]) for row in models.versions(engine)] == [
+        ("default", 1, "retired"),
+        ("default", 2, "released"),
+        ("other", 1, "released"),
+    ]
+
+
+def test_a_former_version_can_be_released_again(engine: Engine) -> None:
+    for version in (1, 2):
+        register(engine, version)
+        models.release(engine, "default", version)
+    models.release(engine, "default", 1)
+    assert [(row["version"], row["status"]) for row in models.versions(engine, "default")] == [(1, "released"), (2, "retired")]
+
+
+def test_releasing_the_released_version_changes_nothing(engine: Engine) -> None:
+    register(engine, 1)
+    models.release(engine, "default", 1)
+    models.release(engine, "default", 1)
+    found = models.find(engine, "default")
+    assert found is not None and found["version"] == 1
