@@ -155,6 +155,8 @@ class LocalRun:
             "PYTHONUNBUFFERED": "1",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }
+        if self._settings.model_weights_file:
+            ours["MODEL_WEIGHTS_FILE"] = str(self._settings.model_weights_file.resolve())
         return {**os.environ, **ours}
 
     @contextmanager

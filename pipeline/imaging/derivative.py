@@ -21,7 +21,8 @@ def normalised_jpeg(picture: Image.Image, *, side_px: int, quality: int) -> byte
 
 def perceptual_hash(picture: Image.Image) -> str:
     """64-bit difference hash as 16 hex digits: near-equal pictures differ in few bits."""
-    grey = picture.convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX)
+    small = picture.reduce(max(1, min(picture.size) // (8 * HASH_SIDE))).convert("L")
+    grey = small.resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX)
     pixels = np.asarray(grey, dtype=np.int16)
     bits = (pixels[:, 1:] > pixels[:, :-1]).flatten()
     return np.packbits(bits).tobytes().hex()

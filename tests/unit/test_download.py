@@ -223,7 +223,7 @@ def test_what_is_no_address_is_refused_and_does_not_raise(url: str) -> None:
 
 
 def test_no_complete_answer_in_time_is_a_timeout() -> None:
-    found = fetched("/slow/3", download_timeout_s=0.2)
+    found = fetched("/slow/1", download_timeout_s=0.2)
     assert (found.outcome, found.reason) == (Outcome.FAILED, Reason.TIMEOUT)
 
 

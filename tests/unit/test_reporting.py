@@ -1,0 +1,265 @@
+"""Figures that can be checked by hand, what a collection says is true, and the files that people take away."""
+
+import csv
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.collection import CollectionRow
+from pipeline.datasets.lake import Lake, as_table, open_lake
+from pipeline.datasets.run import Run
+from pipeline.datasets.schemas import SCHEMAS
+from pipeline.domain.annotation import annotation_errors
+from pipeline.domain.scope import Scope, Selection
+from pipeline.errors import PoisonedResultError
+from pipeline.reporting.exports import annotation_document, write_exports
+from pipeline.reporting.metrics import average_precision, calibration_error, evaluate
+from pipeline.reporting.truth import label_row
+from pipeline.settings import Settings
+from pipeline.vocabulary import Vocabulary, load_vocabulary
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+RUN = Run("r1", "default", Selection("query", "*:*"), Scope("full"), NOON)
+MODEL = {
+    "model_name": "default",
+    "model_version": "3",
+    "model_sha256": "0" * 64,
+    "preprocessing_version": "1",
+    "vocabulary_version": "v",
+}
+VOCABULARY = """
+concepts:
+  - slug: painting
+    kind: type
+    labels: {en: Painting, nl: Schilderij}
+    europeana: http://data.europeana.eu/concept/47
+    wikidata: http://www.wikidata.org/entity/Q1
+  - slug: map
+    kind: type
+    labels: {en: Old map}
+    aat: http://vocab.getty.edu/aat/1
+  - slug: material:wood
+    kind: material
+    labels: {en: Wood}
+  - slug: material:paper
+    kind: material
+    labels: {en: Paper}
+"""
+
+
+@pytest.fixture
+def vocabulary(tmp_path: Path) -> Vocabulary:
+    (tmp_path / "concepts.yaml").write_text(VOCABULARY)
+    return load_vocabulary(tmp_path / "concepts.yaml", base_url="urn:test")
+
+
+# --- Figures ---
+
+
+def test_the_figures_are_those_one_counts_by_hand() -> None:
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.9], [0.6, 0.4], [0.2, 0.3], [0.1, 0.6]])
+    truth = np.array([[1, 0], [1, 0], [0, 1], [1, -1], [1, 0], [1, -1]], dtype=np.int8)
+    published = scores >= 0.75
+    found = evaluate(["a", "b"], scores, truth, published)
+    one, other = found["per_concept"]["a"], found["per_concept"]["b"]
+    assert (one["n_pos"], one["n_known"], other["n_pos"], other["n_known"]) == (5, 6, 1, 4)
+    assert (one["precision"], one["recall"], one["f1"]) == (0.75, 0.6, 0.6667)
+    assert (other["precision"], other["recall"], other["ap"]) == (1.0, 1.0, 1.0)
+    # Only the first concept has the five positives that a macro figure asks for.
+    assert (found["n_concepts"], found["macro_f1"]) == (1, 0.6667)
+    assert found["macro_ap"] == pytest.approx((1 + 1 + 3 / 4 + 4 / 5 + 5 / 6) / 5, abs=1e-4)
+    assert (found["published_n"], found["published_precision"], found["published_recall"]) == (3, 1.0, 0.5)
+    # 5 said and 4 right, of 6 that are true.
+    assert found["micro_f1"] == pytest.approx(2 * 0.8 * (4 / 6) / (0.8 + 4 / 6), abs=1e-3)
+
+
+def test_nothing_known_gives_no_figures_and_no_error() -> None:
+    found = evaluate(["a"], np.full((3, 1), 0.5), np.full((3, 1), -1, dtype=np.int8), np.ones((3, 1), dtype=bool))
+    assert (found["macro_ap"], found["published_n"], found["published_precision"], found["ece"]) == (None, 0, None, 0.0)
+
+
+def test_average_precision_leaves_unknown_rows_out_and_needs_a_positive() -> None:
+    scores = np.array([0.9, 0.8, 0.7, 0.6])
+    assert average_precision(scores, np.array([1, -1, 0, 1], dtype=np.int8)) == pytest.approx((1 + 2 / 3) / 2)
+    assert average_precision(scores, np.array([0, -1, 0, 0], dtype=np.int8)) is None
+
+
+def test_the_calibration_error_is_zero_for_honest_scores_and_the_gap_for_boastful_ones() -> None:
+    truth = np.array([1, 0] * 50, dtype=np.int8)
+    assert calibration_error(np.full(100, 0.5), truth) == 0
+    assert calibration_error(np.full(100, 0.9), truth) == pytest.approx(0.4)
+    assert calibration_error(np.full(100, 1.0), np.ones(100, dtype=np.int8)) == 0
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from([0, 1])), max_size=60))
+def test_the_calibration_error_is_a_share(rows: list[tuple[float, int]]) -> None:
+    scores, truth = np.array([score for score, _ in rows]), np.array([true for _, true in rows], dtype=np.int8)
+    assert 0 <= calibration_error(scores, truth) <= 1
+
+
+# --- Truth ---
+
+SLUGS = ["painting", "map", "material:wood", "material:paper"]
+
+
+@pytest.mark.parametrize(
+    ("concepts", "not_annotated", "expected"),
+    [
+        (("painting",), (), [1, 0, 0, 0]),
+        (("https://data.europeana.eu/concept/base/47",), (), [1, 0, 0, 0]),
+        (("painting", "no-such-thing"), ("map",), [1, -1, 0, 0]),
+        (("painting",), ("http://vocab.getty.edu/page/aat/1",), [1, -1, 0, 0]),
+        # "material" stands for every material; what is said is known all the same.
+        (("material:wood",), ("material",), [0, 0, 1, -1]),
+        (("map",), ("map",), [0, 1, 0, 0]),
+        ((), (), [0, 0, 0, 0]),
+    ],
+)
+def test_a_row_says_true_false_or_unknown_of_every_concept(
+    vocabulary: Vocabulary, concepts: tuple[str, ...], not_annotated: tuple[str, ...], expected: list[int]
+) -> None:
+    row = CollectionRow("/1/a", "a.jpg", concepts=concepts, not_annotated=not_annotated)
+    assert label_row(row, vocabulary, SLUGS) == expected
+
+
+# --- Exports ---
+
+
+def label(record: str, slug: str, uri: str, decision: str, score: float) -> dict[str, Any]:
+    return {
+        "record_id": record,
+        "image_id": "1" * 64,
+        "image_url": f"http://x.org{record}.jpg",
+        "concept_uri": uri,
+        "label": slug,
+        "score": score,
+        "raw_score": score,
+        "threshold": 0.8,
+        "decision": decision,
+        "why": "threshold",
+        "rank": 1,
+        "provider": "P",
+    }
+
+
+def annotation(record: str, remote_id: str | None, **changes: Any) -> dict[str, Any]:
+    return {
+        "record_id": record,
+        "concept_uri": "http://data.europeana.eu/concept/47",
+        "body_uri": "http://www.wikidata.org/entity/Q1",
+        "target": "europeana",
+        "state": "sent",
+        "remote_id": remote_id,
+        "canonical": "urn:uuid:x",
+        "score": 0.9,
+        "stated_at": NOON,
+        "stated_by_run": "r0",
+        "detail": "",
+    } | changes
+
+
+def publish(lake: Lake, dataset: str, rows: list[dict[str, Any]]) -> None:
+    table = as_table(dataset, [row | MODEL | RUN.columns() for row in rows])
+    lake.publish(RUN, dataset, [lake.write_part(RUN, dataset, 0, [table], SCHEMAS[dataset])])
+
+
+def exported(
+    folder: Path,
+    vocabulary: Vocabulary,
+    *,
+    labels: list[dict[str, Any]] = [],  # noqa: B006
+    suggestions: list[dict[str, Any]] = [],  # noqa: B006
+    annotations: list[dict[str, Any]] = [],  # noqa: B006
+    **changes: Any,
+) -> Path:
+    settings = Settings(_env_file=None, var_dir=folder / "var", **changes)
+    lake = open_lake(settings)
+    for dataset, rows in {"labels": labels, "suggestions": suggestions, "annotations": annotations}.items():
+        publish(lake, dataset, rows)
+    target = folder / "exports"
+    target.mkdir()
+    names = write_exports(lake, RUN, target, vocabulary, settings)
+    assert names == sorted(path.name for path in target.iterdir())
+    return target
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_the_label_table_has_the_agreed_columns_and_leaves_out_what_was_dropped(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    labels = [
+        label("/1/a", "painting", "http://data.europeana.eu/concept/47", "publish", 0.98766),
+        label("/1/a", "map", "http://vocab.getty.edu/aat/1", "hidden", 0.1),
+        label("/1/b", "map", "http://vocab.getty.edu/aat/1", "drop", 0.01),
+    ]
+    folder = exported(tmp_path, vocabulary, labels=labels, label_language="nl, en")
+    rows = read_csv(folder / "labels.csv")
+    assert rows[0] == {
+        "category": "painting",
+        "skos_concept": "http://data.europeana.eu/concept/47",
+        "URI": "http://data.europeana.eu/item/1/a",
+        "ID": "/1/a",
+        "URL": "http://x.org/1/a.jpg",
+        "score": "0.9877",
+        "decision": "publish",
+        "model": "default@3",
+        "label_nl": "Schilderij",
+        "label_en": "Painting",
+    }
+    # A language without a label of its own falls back to English.
+    assert rows[1]["label_nl"] == "Old map"
+    assert len(rows) == 2
+    assert pq.read_table(folder / "labels.parquet").num_rows == 3
+
+
+def test_every_file_states_the_licence_and_an_empty_run_still_has_headers(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    folder = exported(tmp_path, vocabulary)
+    assert "publicdomain/zero" in (folder / "LICENCE.txt").read_text()
+    for name in ("labels", "suggestions"):
+        assert b"publicdomain/zero" in (pq.read_schema(folder / f"{name}.parquet").metadata or {})[b"licence"]
+        assert (folder / f"{name}.csv").read_text().count("\n") == 1
+    assert (folder / "labels.csv").read_text().startswith('"category","skos_concept","URI","ID","URL","score","decision"')
+    assert (folder / "annotations.jsonl").read_text() == ""
+
+
+def test_suggestions_are_written_with_their_reasons(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    suggestion = {
+        "record_id": "/1/a",
+        "related_record_id": "/1/b",
+        "rank": 1,
+        "score": 0.87654,
+        "visual_similarity": 0.5,
+        "shared_concepts": ["painting", "map"],
+        "reasons": ["visual", "concept:painting"],
+    }
+    (row,) = read_csv(exported(tmp_path, vocabulary, suggestions=[suggestion]) / "suggestions.csv")
+    assert (row["shared_concepts"], row["reasons"], row["score"]) == ("painting;map", "visual;concept:painting", "0.8765")
+
+
+def test_annotations_are_web_annotations_one_a_line(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    rows = [annotation("/1/a", "http://data.europeana.eu/annotation/7"), annotation("/1/b", None)]
+    folder = exported(tmp_path, vocabulary, annotations=rows, public_base_url="http://portal.example.org/")
+    documents = [json.loads(line) for line in (folder / "annotations.jsonl").read_text().splitlines()]
+    assert [annotation_errors(document) for document in documents] == [[], []]
+    assert documents[0]["id"] == "http://data.europeana.eu/annotation/7"
+    assert documents[1]["id"] == documents[1]["canonical"]
+    assert {document["via"] for document in documents} == {"http://portal.example.org/runs/r0"}
+    assert {document["created"] for document in documents} == {"2026-01-01T12:00:00Z"}
+
+
+def test_without_a_public_address_an_annotation_names_no_page() -> None:
+    assert "via" not in annotation_document(annotation("/1/a", None), Settings(_env_file=None, public_base_url=""))
+
+
+def test_an_annotation_that_is_none_blocks_the_export(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    with pytest.raises(PoisonedResultError, match="/1/a"):
+        exported(tmp_path, vocabulary, annotations=[annotation("/1/a", None, body_uri="no uri")])
