@@ -221,12 +221,8 @@ def model_list() -> None:
 def model_release(name: str, version: int) -> None:
     """Make a version the one that the nightly run uses.  Example:  enrich model release default 2"""
     from pipeline.database import connect, models
-    from pipeline.errors import CriticalError
 
-    engine = connect(Settings())
-    if models.find(engine, name, version) is None:
-        raise CriticalError(f"there is no version {version} of model {name!r}; see: enrich model list")
-    models.release(engine, name, version)
+    models.release(connect(Settings()), name, version)
     out.print(f"{name} {version} is released")
 
 

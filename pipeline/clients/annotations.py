@@ -57,6 +57,7 @@ class AnnotationClient:
         Raises AmbiguousError when it may have been stored all the same, PermanentError when the server refuses this
         document, TransientError for a lock or a rate limit, CriticalError for refused credentials (contract §10).
         """
+        self._tokens.current()  # a token that cannot be had is no lost reply: nothing has been sent yet
         try:
             reply = self._post(document)
             if reply.status_code == 401:

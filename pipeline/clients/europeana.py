@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.clients.http import ApiSession
-from pipeline.errors import CriticalError
+from pipeline.errors import CriticalError, TransientError
 from pipeline.settings import Settings
 
 ROWS = 100  # the server's cap
@@ -15,7 +15,7 @@ ROWS = 100  # the server's cap
 class Page:
     """One page of hits. `total` is what the server says now; it may change between pages."""
 
-    items: list[dict[str, Any]]
+    items: list[Any]
     total: int
     cursor: str | None
 
@@ -44,7 +44,8 @@ class SearchClient:
             if not page.items:
                 return
             yield page
-            cursor = page.cursor
+            # The same mark again would walk in circles; the server leaves it out at the end (§1.6).
+            cursor = page.cursor if page.cursor != cursor else None
 
     def _page(self, query: str, filters: Sequence[str], reusability: str, cursor: str) -> Page:
         params: dict[str, Any] = {
@@ -58,6 +59,13 @@ class SearchClient:
         if reusability:
             params["reusability"] = reusability
         reply = self._api.json("GET", "/record/v2/search.json", params=params)
-        # `guid` and `link` carry the key and can be rebuilt from the id (§1.2).
-        items = [{name: value for name, value in item.items() if name not in ("guid", "link")} for item in reply["items"]]
-        return Page(items=items, total=int(reply.get("totalResults", 0)), cursor=reply.get("nextCursor"))
+        items = reply.get("items")
+        if not isinstance(items, list):
+            raise TransientError("the search reply has no list of items")
+        total = int(reply.get("totalResults") or 0)
+        return Page([_without_key(item) for item in items], total, reply.get("nextCursor"))
+
+
+def _without_key(item: Any) -> Any:
+    """`guid` and `link` carry the key and can be rebuilt from the id (§1.2)."""
+    return {name: value for name, value in item.items() if name not in ("guid", "link")} if isinstance(item, dict) else item

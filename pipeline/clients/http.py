@@ -52,6 +52,7 @@ class ApiSession:
                     method,
                     self.base_url + path,
                     timeout=self.timeout_s,
+                    allow_redirects=False,  # credentials are for this host alone
                     headers={**self.headers(), **extra},
                     **options,
                 )
@@ -77,7 +78,7 @@ class ApiSession:
         CriticalError for any other refusal (credentials, a malformed request).
         """
         reply = self.request(method, path, **options)
-        if reply.ok:
+        if reply.status_code < 300:
             value = parsed(reply)
             if value is None or value.get("success") is False:
                 raise TransientError(f"{method} {path}: the reply is not the JSON that was asked for")

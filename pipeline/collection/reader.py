@@ -22,7 +22,7 @@ EXPECTED = (
     "concepts",
     "split",
 )
-RECORD_ID = re.compile(r"^/[^/\s]+/[^/\s]+$")
+RECORD_ID = re.compile(r"/[^/\s]+/[^/\s]+")
 SPLITS = ("train", "test", "")
 
 
@@ -83,7 +83,10 @@ def read_collection(folder: Path) -> Collection:
     problems: list[str] = []
     with path.open(encoding="utf-8-sig", newline="") as handle:
         reader = csv.DictReader(handle, strict=True)
-        columns = [name.strip() for name in reader.fieldnames or []]
+        try:
+            columns = [name.strip() for name in reader.fieldnames or []]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise CriticalError(f"{path} line 1: the header cannot be read as CSV in UTF-8 ({error})") from error
         reader.fieldnames = columns
         if absent := [name for name in REQUIRED if name not in columns]:
             raise CriticalError(f"{path} line 1: the column {', '.join(absent)} is missing; nothing can be read.")
@@ -120,13 +123,17 @@ def _row(cells: dict[str, str | None], line: int, folder: Path) -> tuple[Collect
     cell = {name: (value or "").strip() for name, value in cells.items() if isinstance(name, str)}
     if None in cells:
         return None, "it has more cells than the header; the line is skipped."
-    if not RECORD_ID.match(cell["record_id"]):
+    if not RECORD_ID.fullmatch(cell["record_id"]):
         return None, f"record_id {cell['record_id']!r} is not of the form /dataset/local; the line is skipped."
     image_file = cell["image_file"]
-    if image_file and not (folder / image_file).resolve().is_relative_to(folder.resolve()):
-        return None, f"image_file {image_file!r} lies outside the folder; the line is skipped."
     problem = ""
-    if image_file and not (folder / image_file).is_file():
+    try:
+        if image_file and not (folder / image_file).resolve().is_relative_to(folder.resolve()):
+            return None, f"image_file {image_file!r} lies outside the folder; the line is skipped."
+        exists = not image_file or (folder / image_file).is_file()
+    except (OSError, ValueError):  # NUL, or longer than any file name
+        return None, f"image_file {image_file[:80]!r} cannot be the name of a file; the line is skipped."
+    if not exists:
         problem = f"image_file {image_file} does not exist; the record is kept and its link will be dead."
     year = cell.get("year", "")
     if year and not re.fullmatch(r"-?\d{1,4}", year):

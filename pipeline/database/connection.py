@@ -1,5 +1,8 @@
 """Open the database and bring its schema up to date."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from pipeline.errors import CriticalError
 from pipeline.settings import PROJECT_ROOT, Settings
 
 MIGRATIONS = PROJECT_ROOT / "sql" / "migrations"
+_ONE_THREAD = threading.Lock()  # alembic keeps its context in a global
 _MIGRATION_LOCK = 7_341_902  # any constant: PostgreSQL's advisory lock while the schema changes
 
 
@@ -56,17 +60,22 @@ def _migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     newest = ScriptDirectory.from_config(config).get_current_head()
-    with engine.begin() as connection:
+    with engine.connect() as connection:
         if MigrationContext.configure(connection).get_current_revision() == newest:
             return
-        _lock(connection)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    with _ONE_THREAD, engine.connect() as connection, _one_process(connection):
+        if MigrationContext.configure(connection).get_current_revision() != newest:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
 
 
-def _lock(connection: Connection) -> None:
-    """Two workers that start at once must not both migrate."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+@contextmanager
+def _one_process(connection: Connection) -> Iterator[None]:
+    """Workers that start at once must not migrate at once: the transaction begins with a lock."""
+    if connection.dialect.name == "sqlite":
+        # The driver begins no transaction for DDL by itself.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
-        connection.execute(text("CREATE TABLE IF NOT EXISTS migration_lock (held INTEGER)"))
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+    yield
+    connection.commit()

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, RowMapping, func, insert, select, update
 
 from pipeline.database.tables import model_versions
+from pipeline.errors import CriticalError
 
 REGISTERED, RELEASED, RETIRED = "registered", "released", "retired"
 
@@ -45,7 +46,9 @@ def register(
 
 
 def release(engine: Engine, name: str, version: int) -> None:
-    """Make this version the one that the nightly run uses."""
+    """Make this version the one that the nightly run uses; CriticalError when there is no such version."""
+    if find(engine, name, version) is None:
+        raise CriticalError(f"there is no version {version} of model {name!r}; see: enrich model list")
     with engine.begin() as connection:
         of_name = model_versions.c.name == name
         connection.execute(update(model_versions).where(of_name, model_versions.c.status == RELEASED).values(status=RETIRED))

@@ -65,7 +65,7 @@ class Lake:
 
         Raises PoisonedResultError when a batch does not fit the schema or leaves a required column empty.
         """
-        key = f"{run.dataset_folder(dataset)}/part-{number:05d}.parquet"
+        key = f"{run.dataset_folder(dataset)}/part-{run.part_number(number):05d}.parquet"
         with tempfile.TemporaryDirectory(prefix="enrich-") as folder:
             path = Path(folder) / "part.parquet"
             count = 0
@@ -143,7 +143,7 @@ def as_table(dataset: str, rows: Sequence[dict[str, Any]], schema: pa.Schema | N
     """Python rows as a table of the dataset's schema; PoisonedResultError when they do not fit."""
     try:
         return pa.Table.from_pylist(list(rows), schema=schema or SCHEMAS[dataset])
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeError, OverflowError) as error:
         raise PoisonedResultError(f"rows do not fit the schema of {dataset}: {error}") from error
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from pipeline.domain.identifiers import run_key
 from pipeline.domain.scope import Scope, Selection, scope_from_json, scope_hash, scope_to_json, selection_from_json
 
+PARTS_PER_ATTEMPT = 10_000  # more than a stage may have batches
+
 
 @dataclass(frozen=True)
 class Run:
@@ -40,6 +42,14 @@ class Run:
     def folder(self) -> str:
         """Plans, results and reports of the run."""
         return f"runs/run={self.run_id}"
+
+    def part_number(self, batch: int) -> int:
+        """The number in the name of a batch's files.
+
+        Each attempt has numbers of its own: what readers see of a finished attempt is not overwritten under their
+        eyes, it goes when the manifest of the new one is there.
+        """
+        return (self.attempt - 1) % 9 * PARTS_PER_ATTEMPT + batch
 
     def dataset_folder(self, dataset: str) -> str:
         """`<dataset>/source=<source>/scope=<hash>/run=<run_id>`: follows from source, scope and run id alone."""

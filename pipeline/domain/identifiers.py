@@ -7,7 +7,7 @@ import uuid
 from pipeline.errors import PermanentError
 
 ITEM_BASE = "http://data.europeana.eu/item"
-ITEM_URI = re.compile(r"^http://data\.europeana\.eu/item/[^/\s\"]+/[^/\s\"]+$")
+ITEM_URI = re.compile(r"http://data\.europeana\.eu/item/[^/\s\"]+/[^/\s\"]+")
 ANNOTATION_BASE = "http://data.europeana.eu/annotation"
 _CANONICAL_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:heritage-enrichment:annotation")
 
@@ -29,7 +29,7 @@ def item_uri(record_id: str) -> str:
     finds them again (annotation contract §5.2), so they are refused here.
     """
     uri = f"{ITEM_BASE}{record_id}"
-    if record_id.startswith("/with/") or not ITEM_URI.match(uri):
+    if record_id.startswith("/with/") or not ITEM_URI.fullmatch(uri):
         raise PermanentError(f"{record_id!r} is not a Europeana record id, so it cannot be an annotation target")
     return uri
 

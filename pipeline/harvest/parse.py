@@ -11,18 +11,23 @@ from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.record import Record
 from pipeline.domain.rights import rights_category
 
-RECORD_ID = re.compile(r"^/[^/\s]+/[^/\s]+$")
-_KEY_PARAMETER = re.compile(r"(?i)([?&])(wskey|apikey|api_key|utm_campaign)=[^&#]*")
+RECORD_ID = re.compile(r"/[^/\s]+/[^/\s]+")
+# Keys travel in parameters, also percent-encoded ones, and in the path of the old portal's redirects.
+_KEY_PARAMETER = re.compile(
+    r"(?i)((?:[?&;#]|%3F|%26|%3B|%23)(?:wskey|apikey|api_key|utm_campaign)(?:=|%3D))(?:(?!%26|%23)[^&;#])*"
+)
+_KEY_IN_PATH = re.compile(r"(?i)(europeana\.eu/api/)[^/?#]+(?=/redirect)")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def parse_item(item: Any) -> Record | OutcomeRow:
     """One search hit as a record. Never raises: what cannot be read becomes an outcome row."""
     record_id = item.get("id") if isinstance(item, dict) else None
-    if not isinstance(record_id, str) or not RECORD_ID.match(record_id):
+    if not isinstance(record_id, str) or not RECORD_ID.fullmatch(record_id):
         return _rejected(record_id, Reason.MISSING_FIELD, "the item has no id of the form /dataset/local")
     try:
         return _record(record_id, item)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         return _rejected(record_id, Reason.UNPARSEABLE, f"{type(error).__name__}: {error}")
 
 
@@ -39,7 +44,7 @@ def _record(record_id: str, item: Mapping[str, Any]) -> Record:
         descriptions=descriptions,
         creators=tuple(_texts(item, "dcCreator")),
         year=_year(_texts(item, "year")),
-        media_type=str(item.get("type", "")),
+        media_type=_text(item.get("type") or ""),
         concept_uris=tuple(_texts(item, "edmConcept")),
         provider=_first(item, "provider") or "",
         data_provider=_first(item, "dataProvider") or "",
@@ -60,10 +65,17 @@ def _texts(item: Mapping[str, Any], name: str) -> list[str]:
     if value is None:
         return []
     if isinstance(value, str):  # old replies have bare strings where new ones have lists
-        return [value]
+        value = [value]
     if not isinstance(value, list):
         raise TypeError(f"{name} is a {type(value).__name__}, not a list")
-    return [str(text) for text in value if text not in (None, "")]
+    if any(isinstance(text, dict | list) for text in value):
+        raise TypeError(f"{name} holds objects where texts should be")
+    return [cleaned for text in value if text is not None and (cleaned := _text(text))]
+
+
+def _text(value: Any) -> str:
+    """Trimmed, and without half characters, which JSON can hold but UTF-8 cannot."""
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", str(value)).strip()
 
 
 def _first(item: Mapping[str, Any], name: str) -> str | None:
@@ -89,14 +101,14 @@ def _time(value: Any) -> datetime | None:
 
 def _url(url: str) -> str:
     """The URL without any API key: landing pages of old records carry one."""
-    return _KEY_PARAMETER.sub(r"\1\2=", url.strip())
+    return _KEY_IN_PATH.sub(r"\1-", _KEY_PARAMETER.sub(r"\1", url.strip()))
 
 
 def _stored_url(preview: str | None) -> str | None:
     """The media URL inside an `edmPreview` address: thumbnails are stored under it, not under isShownBy (§3.1)."""
     if not preview:
         return None
-    return parse_qs(urlsplit(preview).query).get("uri", [preview])[0]
+    return _url(parse_qs(urlsplit(preview).query).get("uri", [preview])[0])
 
 
 def _rejected(record_id: Any, reason: Reason, detail: str) -> OutcomeRow:

@@ -92,7 +92,7 @@ def _queries(run: Run) -> list[dict[str, Any]]:
     if run.selection.kind == "query":
         query = run.selection.value
     elif run.selection.kind == "dataset":
-        query = f"europeana_id:/{run.selection.value}/*"
+        query = f"europeana_id:\\/{run.selection.value}\\/*"
     elif run.selection.kind == "concept":
         query, filters = "*:*", [*filters, f'skos_concept:"{run.selection.value}"']
     else:
@@ -129,17 +129,17 @@ def _harvest(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     return Result(counts, {"records": [records], OUTCOMES_OF_STAGE: [outcomes]}, time.monotonic() - started)
 
 
-def _items(run: Run, batch: Batch, settings: Settings, extra: Counter[str]) -> Iterator[list[dict[str, Any]]]:
+def _items(run: Run, batch: Batch, settings: Settings, extra: Counter[str]) -> Iterator[list[Any]]:
     """Pages of items, each id once; says in `extra` what the server promised and what came twice."""
     client = SearchClient(settings)
     seen: set[str] = set()
     with Progress("harvest", "records", settings=settings) as progress:
         for page in client.pages(batch.items["query"], batch.items["filters"], reusability=run.selection.reusability):
-            fresh = [item for item in page.items if item.get("id") not in seen]
+            fresh = _unseen(page.items, seen)
             extra["duplicate_ids"] += len(page.items) - len(fresh)
             if run.limit is not None:
                 fresh = fresh[: max(0, run.limit - len(seen))]
-            seen.update(str(item.get("id")) for item in fresh)
+            seen.update(_id(item) for item in fresh)
             extra["total_results"] = page.total
             progress.advance(len(fresh), total=min(page.total, run.limit or page.total))
             yield fresh
@@ -151,9 +151,19 @@ def _items(run: Run, batch: Batch, settings: Settings, extra: Counter[str]) -> I
         extra["missing"] = missing
 
 
-def _record_tables(
-    run: Run, pages: Iterator[list[dict[str, Any]]], counts: Counts, rejected: list[OutcomeRow]
-) -> Iterator[pa.Table]:
+def _unseen(items: list[Any], seen: set[str]) -> list[Any]:
+    """The items whose id has not come before, neither on this page nor on an earlier one."""
+    fresh = {_id(item): item for item in items if _id(item) not in seen}
+    return list(fresh.values())
+
+
+def _id(item: Any) -> str:
+    """What an item is told apart by; one without an id, by its whole content."""
+    found = item.get("id") if isinstance(item, dict) else None
+    return found if isinstance(found, str) else repr(item)
+
+
+def _record_tables(run: Run, pages: Iterator[list[Any]], counts: Counts, rejected: list[OutcomeRow]) -> Iterator[pa.Table]:
     for page in pages:
         rows = []
         for item in page:

@@ -50,7 +50,10 @@ class Downloader:
 
     async def fetch(self, url: str) -> Download:
         """Fetch one address, trying again after passing trouble. Never raises for what the network does."""
-        host = urlsplit(url).netloc
+        try:
+            host = urlsplit(url).netloc
+        except ValueError as error:
+            return Download(Outcome.REJECTED, Reason.SSRF_REFUSED, f"not a URL: {error}")
         async with self._host_slots[host], self._slots:
             for attempt in range(1, self._settings.download_attempts + 1):
                 result, wait = await self._attempt(url, attempt)

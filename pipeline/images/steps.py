@@ -70,7 +70,17 @@ def publish_images(run_key: str, result_keys: list[str], *, settings: Settings) 
     result = merge_results(lake, STAGE, result_keys)
     check_failures(STAGE, result.counts, settings)
     checks = check_parts(lake, run, "images", result.parts.get("images", []))
-    return publish_stage(lake, run, STAGE, result, ["images", OUTCOMES_OF_STAGE], checks=checks)
+    report = publish_stage(lake, run, STAGE, result, ["images", OUTCOMES_OF_STAGE], checks=checks)
+    _remove_old_shards(lake, run, shards=len(result_keys))
+    return report
+
+
+def _remove_old_shards(lake: Lake, run: Run, *, shards: int) -> None:
+    """The shards of an earlier attempt: no manifest leads to them any more."""
+    ours = {f"shard-{run.part_number(number):05d}.tar" for number in range(shards)}
+    for key in list(lake.store.list(f"{run.dataset_folder('shards')}/shard-")):
+        if key.rpartition("/")[2] not in ours:
+            lake.store.delete(key)
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ def _candidates(lake: Lake, run: Run) -> Iterator[dict[str, Any]]:
 
 def _download(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     started = time.monotonic()
-    key = f"{run.dataset_folder('shards')}/shard-{batch.number:05d}.tar"
+    key = f"{run.dataset_folder('shards')}/shard-{run.part_number(batch.number):05d}.tar"
     with tempfile.TemporaryDirectory(prefix="enrich-") as folder:
         path = Path(folder) / "shard.tar"
         with ShardWriter(path) as shard:

@@ -6,10 +6,10 @@ that changes its address in between gains nothing. Exempt are the `host:port` pa
 
 import ipaddress
 import socket
-from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
 from pipeline.errors import PermanentError
 
@@ -43,24 +43,37 @@ def check_url(url: str, exempt: frozenset[str]) -> None:
     A literal address never reaches the resolver, so it is checked here; names are checked on connecting.
     """
     try:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        # The HTTP client's own reading of the address: it folds exotic digits into plain ones, and so must the guard.
+        parsed = URL(url)
+        host, port = parsed.host, parsed.port
     except ValueError as error:
-        raise RefusedAddressError(f"{url!r} is not a URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise RefusedAddressError(f"{url[:100]!r} is not a URL: {error}") from error
+    if parsed.scheme not in ("http", "https") or not host:
         raise RefusedAddressError(f"only http and https addresses are visited, not {url[:100]!r}")
-    if f"{parts.hostname}:{port}" in exempt:
+    if f"{host}:{port}" in exempt:
         return
     try:
-        ipaddress.ip_address(parts.hostname)
+        ipaddress.ip_address(host)
     except ValueError:
         return
-    _check_public(parts.hostname, parts.hostname)
+    _check_public(host, host)
 
 
 def _check_public(address: str, host: str) -> None:
     ip = ipaddress.ip_address(address)
-    mapped = getattr(ip, "ipv4_mapped", None)
-    ip = mapped or ip
-    if not ip.is_global or ip.is_multicast:
+    if any(not one.is_global or one.is_multicast for one in (ip, *_embedded(ip))):
         raise RefusedAddressError(f"{host} leads to {address}, which is not a public address")
+
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_COMPATIBLE = ipaddress.ip_network("::/96")
+
+
+def _embedded(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses that an IPv6 address may lead to: mapped, 6to4, Teredo, NAT64, compatible."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return []
+    found = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
+    if ip in _NAT64 or ip in _COMPATIBLE:
+        found.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
+    return [address for address in found if address is not None]

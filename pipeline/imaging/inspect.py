@@ -4,6 +4,7 @@ Every rejection has its reason; nothing here raises for bad bytes.
 """
 
 import io
+import re
 import warnings
 from dataclasses import dataclass
 
@@ -15,10 +16,14 @@ from pipeline.domain.outcome import Outcome, Reason
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # our own bound is checked on the header, before any decoding
 
-NEAR_BLANK_DEVIATION = 2.0  # grey levels (0–255): below it nothing can be seen on the picture
+# Grey levels (0–255): a picture below both shows nothing.
+NEAR_BLANK_DEVIATION = 2.0
+NEAR_BLANK_RANGE = 24.0
+_END_OF_IMAGE = 0xD9
+_HEADER_MARKERS = frozenset({0xDB, *range(0xE0, 0xF0), 0xC0, 0xC1, 0xC2})  # tables, applications, start of frame
 _MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<svg", b"<script", b"<body", b"%pdf", b"{")
 # Containers of images that Pillow cannot open here: known by their first bytes, so that the reason is honest.
-_IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\x00", b"MM\x00*", b"8BPS", b"AT&TFORM", b"\x00\x00\x00\x0cjP")
+_IMAGE_MAGIC = (b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"8BPS", b"AT&TFORM", b"\x00\x00\x00\x0cjP")
 # What brings a picture with this EXIF orientation upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -70,9 +75,10 @@ def inspect_image(content: bytes, limits: Limits, *, target_side_px: int) -> Ins
 def _inspect(content: bytes, limits: Limits, target_side_px: int) -> Inspection:
     try:
         image = Image.open(io.BytesIO(content))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        known = content.startswith(_IMAGE_MAGIC)
-        return _rejected(Reason.UNSUPPORTED_FORMAT if known else Reason.NOT_AN_IMAGE, str(error).split(" <_io")[0])
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  hostile bytes make a decoder raise anything; the verdict records it
+        return _rejected(_unopened(content), str(error).split(" <_io")[0])
     with image:
         mime, (width, height) = Image.MIME.get(image.format or "", "image/unknown"), image.size
 
@@ -86,10 +92,8 @@ def _inspect(content: bytes, limits: Limits, target_side_px: int) -> Inspection:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  hostile bytes make a decoder raise anything; the verdict records it
-            reason = Reason.TRUNCATED if "trunc" in str(error).lower() or "premature" in str(error).lower() else Reason.CORRUPT
-            return rejected(reason, str(error))
-        # A small copy is enough to see whether anything is there, and `reduce` is by far the fastest way to one.
-        if max(ImageStat.Stat(picture.reduce(max(1, min(picture.size) // 64))).stddev) < NEAR_BLANK_DEVIATION:
+            return rejected(_undecoded(str(error).lower()), str(error))
+        if _nothing_to_see(picture):
             return rejected(Reason.NEAR_BLANK, "one colour all over")
         return Inspection(Outcome.OK, None, "", mime, width, height, picture)
 
@@ -115,15 +119,50 @@ def _decoded(image: Image.Image, content: bytes, target_side_px: int) -> Image.I
             )
         except ValueError as error:
             image.load()  # a second opinion: says "truncated" when the file ends early
-            if "extraneous bytes before marker 0xd9" not in str(error):  # padding before the end harms nobody
+            if not _harmless(str(error), content):
                 raise
         else:
             decoded = Image.fromarray(pixels)
             decoded.info = image.info
             return decoded
-    image.seek(0)
+    if image.tell() != 0:  # frames of a PSD count from 1
+        image.seek(0)
     image.load()
     return image
+
+
+def _harmless(warning: str, content: bytes) -> bool:
+    """Stray bytes between the header's segments, or padding (00, FF) before the end, harm nobody."""
+    found = re.search(r"(\d+) extraneous bytes before marker (0x[0-9a-f]{2})", warning)
+    if found is None:
+        return False
+    count, marker = int(found.group(1)), int(found.group(2), 16)
+    if marker == _END_OF_IMAGE:
+        end = content.rfind(b"\xff\xd9")
+        return set(content[max(0, end - count) : end]) <= {0x00, 0xFF}
+    return marker in _HEADER_MARKERS
+
+
+def _unopened(content: bytes) -> Reason:
+    """Why Pillow cannot even open it: damaged, an image format that it does not know, or no image at all."""
+    if content.startswith((b"\x89PNG", b"GIF8", b"\x00\x00\x01\x00")):
+        return Reason.CORRUPT
+    known = content.startswith(_IMAGE_MAGIC) or content[4:8] == b"ftyp"
+    return Reason.UNSUPPORTED_FORMAT if known else Reason.NOT_AN_IMAGE
+
+
+def _undecoded(error: str) -> Reason:
+    if "ghostscript" in error or "cannot find loader" in error:  # pictures that only another program can draw
+        return Reason.UNSUPPORTED_FORMAT
+    return Reason.TRUNCATED if "trunc" in error or "premature" in error else Reason.CORRUPT
+
+
+def _nothing_to_see(picture: Image.Image) -> bool:
+    """Hardly any spread, and no thin line either: a page with a few words is not blank."""
+    small = picture.reduce(max(1, min(picture.size) // 256)).convert("L")
+    darkest, lightest = small.getextrema()
+    spread = float(lightest) - float(darkest)  # type: ignore[arg-type]
+    return spread < NEAR_BLANK_RANGE and max(ImageStat.Stat(small).stddev) < NEAR_BLANK_DEVIATION
 
 
 def orientation(image: Image.Image) -> int:

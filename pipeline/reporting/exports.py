@@ -73,7 +73,8 @@ def _label_cells(batch: pa.RecordBatch, vocabulary: Vocabulary, languages: Seque
         "model": pc.binary_join_element_wise(table["model_name"], table["model_version"], "@"),
     }
     labels = {
-        f"label_{language}": pa.array([vocabulary.by_slug[slug].label(language) for slug in slugs]) for language in languages
+        f"label_{language}": pa.array([vocabulary.by_slug[slug].label(language) for slug in slugs], pa.string())
+        for language in languages
     }
     return pa.table(columns | labels)
 

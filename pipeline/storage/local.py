@@ -44,10 +44,9 @@ class LocalStore:
     def list(self, prefix: str) -> Iterator[str]:
         # The folder part of the prefix bounds the walk; the rest filters it.
         start = self._path(prefix.rpartition("/")[0]) if "/" in prefix else self._folder
-        for path in sorted(start.rglob("*")):
-            key = path.relative_to(self._folder).as_posix()
-            if key.startswith(prefix) and path.is_file() and not path.name.startswith(".tmp-"):
-                yield key
+        files = (path for path in start.rglob("*") if path.is_file() and not path.name.startswith(".tmp-"))
+        keys = (path.relative_to(self._folder).as_posix() for path in files)
+        yield from sorted(key for key in keys if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)

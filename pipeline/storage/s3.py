@@ -29,7 +29,10 @@ class S3Store:
         return self._read(key)
 
     def get_range(self, key: str, offset: int, size: int) -> bytes:
-        return self._read(key, Range=f"bytes={offset}-{offset + size - 1}") if size else b""
+        try:
+            return self._read(key, Range=f"bytes={offset}-{offset + size - 1}") if size else b""
+        except EOFError:
+            return b""
 
     @contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
@@ -77,6 +80,8 @@ class S3Store:
         if status == 404:
             return FileNotFoundError(self.address(key))
         text = f"{self.address(key)}: {error}"
+        if status == 416:  # a range that begins behind the end
+            return EOFError(text)
         return TransientError(text) if status >= 500 else CriticalError(text)
 
     def _connect(self) -> Any:

@@ -24,7 +24,7 @@ def wilson_lower_bound(right: int, total: int, *, confidence: float) -> float:
     share = right / total
     centre = share + z * z / (2 * total)
     spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return (centre - spread) / (1 + z * z / total)
+    return max(0.0, (centre - spread) / (1 + z * z / total))
 
 
 def platt(raw: Scores, truth: Truth) -> tuple[float, float]:

@@ -72,7 +72,7 @@ def write_collection(folder: Path) -> None:
         writer.writerows(rows)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sandbox_options(tmp_path_factory: pytest.TempPathFactory) -> SandboxOptions:
     """Options over the small collection; copies of them start further sandboxes."""
     folder = tmp_path_factory.mktemp("sandbox")
@@ -86,7 +86,7 @@ def sandbox_options(tmp_path_factory: pytest.TempPathFactory) -> SandboxOptions:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sandbox(sandbox_options: SandboxOptions) -> Iterator[SandboxProcess]:
     """One sandbox for all tests; each test writes under records or names of its own."""
     running = SandboxProcess(sandbox_options)

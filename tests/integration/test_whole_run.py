@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 
 import pyarrow.parquet as pq
@@ -158,13 +159,20 @@ def _run(settings):
 
 
 def _data_files(settings):
-    """Every dataset file of the lake with its bytes; reports hold timings and are left out."""
+    """The bytes of every file that a manifest lists, and of every shard; a new attempt has new file names."""
     lake = settings.var_dir / "lake"
-    return {
-        str(path.relative_to(lake)): path.read_bytes()
-        for path in sorted(lake.rglob("*"))
-        if path.suffix in (".parquet", ".tar") or path.name == "_manifest.json"
-    }
+    files = {}
+    for manifest in sorted(lake.rglob("_manifest.json")):
+        for part in json.loads(manifest.read_text())["parts"]:
+            files[re.sub(r"part-\d", "part-", part["key"])] = _without_shard_names(lake / part["key"])
+    shards = [path.read_bytes() for path in sorted(lake.rglob("shard-*.tar"))]
+    return files, shards
+
+
+def _without_shard_names(path):
+    """The images name their shard, which has a new name too."""
+    table = pq.read_table(path)
+    return table.drop_columns("shard_uri") if "shard_uri" in table.column_names else path.read_bytes()
 
 
 def _poison(settings):

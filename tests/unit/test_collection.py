@@ -1,6 +1,7 @@
 """The collection format and the spelling of concept URIs in it."""
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,25 @@ def test_a_canonical_uri_is_its_own_canonical_form(uri: str) -> None:
 )
 def test_every_spelling_of_a_concept_uri_has_one_canonical_form(spelling: str, canonical: str) -> None:
     assert canonical_uri(spelling) == canonical
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused_with_one_message(content):
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "metadata.csv").write_bytes(content)
+        with suppress(CriticalError):
+            read_collection(Path(folder))
+
+
+@pytest.mark.parametrize("cell", ["a\x00b.jpg", "a" * 300 + ".jpg"])
+def test_an_image_file_that_cannot_be_a_file_name_is_one_bad_row(tmp_path, cell):
+    (tmp_path / "metadata.csv").write_text(f"record_id,image_file\n/1/a,{cell}\n/1/b,\n", encoding="utf-8")
+    collection = read_collection(tmp_path)
+    assert [row.record_id for row in collection.rows] == ["/1/b"]
+    assert any("line 2" in problem and "cannot be" in problem for problem in collection.problems)
+
+
+def test_a_header_that_is_not_csv_is_one_message(tmp_path):
+    (tmp_path / "metadata.csv").write_bytes(b'record_id,"image_file\n')
+    with pytest.raises(CriticalError, match="line 1"):
+        read_collection(tmp_path)

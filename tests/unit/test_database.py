@@ -1,5 +1,7 @@
 """The operational database: its schema, the publication ledger and the registry of models."""
 
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -254,3 +256,22 @@ def test_releasing_the_released_version_changes_nothing(engine: Engine) -> None:
     models.release(engine, "default", 1)
     found = models.find(engine, "default")
     assert found is not None and found["version"] == 1
+
+
+def test_many_workers_that_start_at_once_migrate_once(tmp_path):
+    code = (
+        "from pathlib import Path; import sys; from pipeline.settings import Settings; from pipeline.database import connect;"
+    )
+    code += "connect(Settings(var_dir=Path(sys.argv[1])))"
+    workers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(4)]
+    assert [worker.wait(60) for worker in workers] == [0, 0, 0, 0], [worker.stderr.read() for worker in workers]
+
+
+def test_releasing_a_version_that_does_not_exist_changes_nothing(tmp_path):
+    engine = connect(Settings(var_dir=tmp_path))
+    figures = {"bundle_key": "k", "sha256": "s", "dataset_id": "d", "metrics": {}, "now": datetime(2026, 1, 1, tzinfo=UTC)}
+    models.register(engine, name="m", version=1, **figures)
+    models.release(engine, "m", 1)
+    with pytest.raises(CriticalError, match="no version 2"):
+        models.release(engine, "m", 2)
+    assert models.find(engine, "m")["version"] == 1

@@ -204,3 +204,27 @@ def test_an_unknown_source_lists_those_that_there_are(tmp_path: Path) -> None:
     (tmp_path / "maps.yaml").write_text(SOURCE)
     with pytest.raises(CriticalError, match="there are: maps"):
         find_source(tmp_path, "nothing")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://www.europeana.eu/api/SECRETKEY/redirect?shownBy=x",
+        "https://a.example/p?next=x%3Fwskey%3DSECRETKEY%26b=1",
+        "https://a.example/p;apikey=SECRETKEY",
+        "https://a.example/p#wskey=SECRETKEY",
+        "https://a.example/p?a=1&WSKEY=SECRETKEY&b=2",
+    ],
+)
+@pytest.mark.parametrize("field", ["edmIsShownAt", "edmIsShownBy", "edmPreview"])
+def test_no_key_survives_in_any_address_of_a_record(url, field):
+    parsed = parse_item({"id": "/1/a", field: [url]})
+    assert isinstance(parsed, Record)
+    assert "SECRETKEY" not in repr(parsed)
+
+
+def test_odd_values_are_cleaned_or_refused_but_never_raise():
+    assert parse_item({"id": "/a/b", "timestamp_update": "0001-01-01T00:00:00+01:00"}).reason == "unparseable"
+    assert parse_item({"id": "/a/b\n"}).reason == "missing_field"
+    assert parse_item({"id": "/a/b", "title": ["x\ud800y"]}).title == "x\N{REPLACEMENT CHARACTER}y"
+    assert parse_item({"id": "/a/b", "type": None, "edmIsShownBy": [" "]}).image_url is None

@@ -7,6 +7,7 @@ import struct
 import time
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,9 +216,14 @@ def test_what_is_no_picture_is_refused_as_such(content: bytes) -> None:
     assert reason_of(content) is Reason.NOT_AN_IMAGE
 
 
-@pytest.mark.parametrize("content", [b"8BPS\x00\x01", b"\xff\xd8\xff\xe0nothing", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
-def test_the_first_bytes_of_a_picture_without_the_rest_are_an_unsupported_format(content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"8BPS\x00\x01", b"\xff\xd8\xff\xe0nothing", b"\x00\x00\x00\x18ftypheic"])
+def test_what_looks_like_a_format_that_cannot_be_opened_is_unsupported(content: bytes) -> None:
     assert reason_of(content) is Reason.UNSUPPORTED_FORMAT
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n", b"GIF89a"])
+def test_the_first_bytes_of_a_common_format_without_the_rest_are_corrupt(content: bytes) -> None:
+    assert reason_of(content) is Reason.CORRUPT
 
 
 @pytest.mark.parametrize("name", ["jpeg", "progressive jpeg", "grey jpeg", "png", "webp", "tiff", "bmp"])
@@ -435,3 +441,46 @@ def test_an_exempt_name_is_resolved() -> None:
             await resolver.close()
 
     assert "127.0.0.1" in asyncio.run(resolve())
+
+
+HOSTILE = Path(__file__).parents[3] / "shared" / "hostile"
+
+
+@pytest.mark.skipif(not HOSTILE.is_dir(), reason="no ../shared/hostile beside the project")
+def test_no_awkward_file_crashes_or_takes_long():
+    for path in sorted(file for file in HOSTILE.rglob("*") if file.is_file()):
+        started = time.monotonic()
+        found = inspect_image(path.read_bytes(), Limits(32, 100_000_000, 20.0), target_side_px=400)
+        assert (found.picture is not None) == (found.outcome == "ok"), path.name
+        assert time.monotonic() - started < 10, path.name
+
+
+@pytest.mark.parametrize("start", range(20))
+def test_damage_inside_a_jpeg_is_noticed(start):
+    content = bytearray(encoded(scene(800, 600), "JPEG", quality=90))
+    middle = len(content) // 3 + start * len(content) // 40
+    content[middle : middle + 200] = bytes(200)
+    assert reason_of(bytes(content)) in (Reason.CORRUPT, Reason.TRUNCATED)
+
+
+def test_padding_before_the_end_and_junk_between_header_segments_are_forgiven():
+    content = encoded(scene(300, 200), "JPEG", quality=90)
+    assert reason_of(content[:-2] + b"\xff\xff\xff" + content[-2:]) is None
+    assert reason_of(content[:-2] + bytes(7) + content[-2:]) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://①②⑦.⓪.⓪.①/",
+        "http://[64:ff9b::7f00:1]/",
+        "http://[::127.0.0.1]/",
+        "http://[2002:7f00:1::]/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://[::1",
+        "http://127.0.0.1:notaport/",
+    ],
+)
+def test_disguised_private_addresses_are_refused(url):
+    with pytest.raises(RefusedAddressError):
+        check_url(url, frozenset())
