@@ -20,7 +20,9 @@ from rich.console import Console
 from pipeline.cli.summary import print_summary
 from pipeline.collection import read_collection
 from pipeline.errors import CriticalError
+from pipeline.reporting.truth import unknown_concepts
 from pipeline.settings import PROJECT_ROOT, Settings
+from pipeline.vocabulary import load_vocabulary
 
 DAG_ID = "enrich_nightly"
 AIRFLOW_PORT = 8080
@@ -117,7 +119,9 @@ class LocalRun:
             out.print("[bold]collection[/]  the built-in pictures")
             return builtin_collection(self._settings)
         folder = self._given.resolve()
-        problems = read_collection(folder).problems
+        collection = read_collection(folder)
+        vocabulary = load_vocabulary(self._settings.vocabulary_file, base_url=self._settings.vocab_base)
+        problems = [*collection.problems, *unknown_concepts(collection, vocabulary)]
         out.print(f"[bold]collection[/]  {self._given}")
         for problem in problems[:PROBLEMS_SHOWN]:
             out.print(f"  [yellow]note[/] {problem}")

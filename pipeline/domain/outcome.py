@@ -47,6 +47,9 @@ class Reason(StrEnum):
     ABSTAINS = "abstains"  # the concept never reached the wanted precision
     EXCLUDED = "excluded"  # the policy keeps the concept in the house
     POISONED = "poisoned"  # an impossible model result
+    NO_NEIGHBOUR = "no_neighbour"  # no other picture to suggest
+    REFUSED = "refused"  # the platform does not take the statement
+    NOT_SENT = "not_sent"  # a dry run, or the platform could not be asked: a later run takes it up
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,9 @@ def frozen_backbone(name: str, side_px: int, weights: str | Path) -> Any:
     x = k.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
     try:
         base = build(include_top=False, weights=str(weights), input_shape=(side_px, side_px, 3), pooling="avg")
-    except (OSError, ValueError) as error:
-        raise CriticalError(f"the weights {weights} cannot be loaded into {name}: {error}") from error
+    except Exception as error:  # noqa: BLE001  Keras raises bare Exception when it cannot fetch a file
+        hint = "" if isinstance(weights, Path) else "; without internet set MODEL_WEIGHTS_FILE to a file with them"
+        raise CriticalError(f"the weights {weights} cannot be loaded into {name}: {error}{hint}") from error
     base.trainable = False
     return k.Model(inputs, k.layers.Identity(name="embedding")(base(x, training=False)))
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,11 +13,21 @@ from pipeline.database import connect, ledger
 from pipeline.database.ledger import Settled, State, Statement
 from pipeline.datasets.lake import Lake, as_table, open_lake
 from pipeline.datasets.run import Run
-from pipeline.datasets.schemas import ANNOTATIONS
-from pipeline.datasets.stage import Batch, Counts, Result, groups_of, merge_results, plan_stage, publish_stage, run_batch
+from pipeline.datasets.schemas import ANNOTATIONS, OUTCOMES
+from pipeline.datasets.stage import (
+    Batch,
+    Counts,
+    Result,
+    groups_of,
+    merge_results,
+    outcomes_dataset,
+    plan_stage,
+    publish_stage,
+    run_batch,
+)
 from pipeline.domain.identifiers import annotation_canonical
 from pipeline.domain.label import Decision
-from pipeline.domain.outcome import Reason
+from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.errors import CriticalError
 from pipeline.publish import europeana, with_hidden
 from pipeline.publish.europeana import EuropeanaTarget
@@ -26,7 +37,7 @@ from pipeline.settings import Settings
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 STAGE = "publish"
-NOT_SENT = "not_sent"  # a dry run, or a run whose sending has not begun
+OUTCOMES_OF_STAGE = outcomes_dataset(STAGE)
 CLAIM = 256  # rows taken and settled together: what a crash leaves to be asked about is at most so much
 # Reasons for which a hidden label does not even go to WITH.
 _STAYS_HERE = frozenset({Reason.EXCLUDED, Reason.NO_PUBLIC_URI, Reason.RIGHTS_RESTRICTED})
@@ -89,19 +100,22 @@ def publish_annotations(run_key: str, result_keys: list[str], *, settings: Setti
     sent = merge_results(lake, STAGE, result_keys)
     engine = connect(settings)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
-    counts, rows = Counts(), list[dict[str, Any]]()
+    counts, rows, refused = Counts(), list[dict[str, Any]](), list[dict[str, Any]]()
     for group in groups_of(_labels_for(europeana.NAME, lake, run), ledger.CHUNK):
         for row in _annotation_rows(run, group, engine, vocabulary):
             rows.append(row)
-            counts.add(None if row["state"] in (State.SENT, State.DUPLICATE) else row["state"])
+            reason = _reason(row["state"])
+            counts.add(reason)
+            refused += [_outcome(row, reason) | run.columns()] if reason else []
     part = lake.write_part(run, "annotations", 0, [as_table("annotations", rows)], ANNOTATIONS)
-    result = Result(counts, {"annotations": [part]}, sent.seconds)
+    outcomes = lake.write_part(run, OUTCOMES_OF_STAGE, 0, [as_table("outcomes", refused)], OUTCOMES)
+    result = Result(counts, {"annotations": [part], OUTCOMES_OF_STAGE: [outcomes]}, sent.seconds)
     return publish_stage(
         lake,
         run,
         STAGE,
         result,
-        ["annotations"],
+        ["annotations", OUTCOMES_OF_STAGE],
         sent_now=sent.counts.extra[f"sent_{europeana.NAME}"],
         hidden_sent_now=sent.counts.extra[f"sent_{with_hidden.NAME}"],
         sending=sent.counts.to_json(),
@@ -198,7 +212,7 @@ def _annotation_rows(
             "concept_uri": label["concept_uri"],
             "body_uri": vocabulary.by_slug[label["label"]].body_uri,
             "target": europeana.NAME,
-            "state": row["state"] if row else NOT_SENT,
+            "state": row["state"] if row else Reason.NOT_SENT,
             "remote_id": row["remote_id"] if row else None,
             "canonical": annotation_canonical(label["record_id"], label["concept_uri"], europeana.NAME),
             "score": label["max_score"],
@@ -208,6 +222,18 @@ def _annotation_rows(
             **{name: label[name] for name in _LABEL_COLUMNS if name.startswith(("model_", "preprocessing", "vocabulary"))},
             **run.columns(),
         }
+
+
+def _reason(state: str) -> Reason | None:
+    """Why a statement does not stand on the platform; None when it does."""
+    if state in (State.SENT, State.DUPLICATE):
+        return None
+    return Reason.REFUSED if state == State.REFUSED else Reason.NOT_SENT
+
+
+def _outcome(row: dict[str, Any], reason: Reason) -> dict[str, Any]:
+    outcome = Outcome.REJECTED if reason is Reason.REFUSED else Outcome.SKIPPED
+    return asdict(OutcomeRow(STAGE, row["canonical"], row["record_id"], outcome, reason, row["detail"]))
 
 
 def _utc(time: datetime) -> datetime:

@@ -119,7 +119,7 @@ def _outcomes(lake: Lake, run: Run) -> tuple[list[dict[str, Any]], dict[str, int
     reasons: Counter[str] = Counter()
     providers: Counter[str] = Counter()
     columns = ("stage", "record_id", "input_id", "outcome", "reason", "detail")
-    for stage in ("harvest", "images"):
+    for stage in ("harvest", "images", "suggestions", "publish"):
         for batch in lake.rows(run, outcomes_dataset(stage), columns):
             for row in batch.to_pylist():
                 reasons[row["reason"]] += 1

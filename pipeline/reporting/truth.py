@@ -2,8 +2,22 @@
 
 from collections.abc import Sequence
 
-from pipeline.collection import CollectionRow
+from pipeline.collection import Collection, CollectionRow
 from pipeline.vocabulary import Vocabulary
+
+
+def unknown_concepts(collection: Collection, vocabulary: Vocabulary) -> list[str]:
+    """One message for each value that the vocabulary does not know, with the first line that has it."""
+    first: dict[str, int] = {}
+    for row in collection.rows:
+        for value in row.concepts:
+            if vocabulary.resolve(value) is None:
+                first.setdefault(value, row.line)
+    path = collection.folder / "metadata.csv"
+    return [
+        f"{path} line {line}: the concept {value!r} is not in the vocabulary; the label is dropped, the row is kept."
+        for value, line in first.items()
+    ]
 
 
 def known_labels(row: CollectionRow, vocabulary: Vocabulary) -> tuple[set[str], set[str]]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,27 @@ import numpy.typing as npt
 
 from pipeline.datasets.lake import Lake, as_table, open_lake
 from pipeline.datasets.run import Run
-from pipeline.datasets.schemas import SUGGESTIONS
-from pipeline.datasets.stage import Batch, Counts, Result, groups_of, merge_results, plan_stage, publish_stage, run_batch
+from pipeline.datasets.schemas import OUTCOMES, SUGGESTIONS
+from pipeline.datasets.stage import (
+    Batch,
+    Counts,
+    Result,
+    groups_of,
+    merge_results,
+    outcomes_dataset,
+    plan_stage,
+    publish_stage,
+    run_batch,
+)
 from pipeline.domain.label import Decision
+from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.suggestion import concept_agreement, relatedness, shared_concepts
 from pipeline.index.neighbours import load_index, nearest, save_index
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
 
 STAGE = "suggestions"
-NO_NEIGHBOUR = "no_neighbour"
+OUTCOMES_OF_STAGE = outcomes_dataset(STAGE)
 CANDIDATES_PER_SUGGESTION = 4  # so many visual neighbours are looked at for each suggestion that is kept
 _MODEL_COLUMNS = ("model_name", "model_version", "model_sha256", "preprocessing_version", "vocabulary_version")
 
@@ -61,7 +72,7 @@ def publish_suggestions(run_key: str, result_keys: list[str], *, settings: Setti
     """Make the suggestions visible; returns the key of the stage's report."""
     lake = open_lake(settings)
     run = lake.run(run_key)
-    return publish_stage(lake, run, STAGE, merge_results(lake, STAGE, result_keys), ["suggestions"])
+    return publish_stage(lake, run, STAGE, merge_results(lake, STAGE, result_keys), ["suggestions", OUTCOMES_OF_STAGE])
 
 
 def _features(lake: Lake, run: Run) -> tuple[npt.NDArray[np.float32], list[str], list[str], dict[str, str]]:
@@ -96,7 +107,7 @@ def _catalogue(lake: Lake, run: Run) -> _Catalogue:
 
 def _suggest(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     started = time.monotonic()
-    counts, rows = Counts(), list[dict[str, Any]]()
+    counts, rows, alone = Counts(), list[dict[str, Any]](), list[dict[str, Any]]()
     index = load_index(lake.store, f"{run.dataset_folder('indexes')}/index.faiss")
     catalogue = _catalogue(lake, run)
     first, last = batch.items["first"], batch.items["last"]
@@ -107,10 +118,17 @@ def _suggest(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
             candidates = zip(places[offset].tolist(), similarities[offset].tolist(), strict=True)
             found = list(_related(catalogue, place, candidates, settings.suggestions_per_record))
             rows += [row | catalogue.model | run.columns() for row in found]
-            counts.add(None if found else NO_NEIGHBOUR)
+            counts.add(None if found else Reason.NO_NEIGHBOUR)
+            alone += [] if found else [_alone(catalogue.record_ids[place]) | run.columns()]
             progress.advance()
     part = lake.write_part(run, "suggestions", batch.number, [as_table("suggestions", rows)], SUGGESTIONS)
-    return Result(counts, {"suggestions": [part]}, time.monotonic() - started)
+    outcomes = lake.write_part(run, OUTCOMES_OF_STAGE, batch.number, [as_table("outcomes", alone)], OUTCOMES)
+    return Result(counts, {"suggestions": [part], OUTCOMES_OF_STAGE: [outcomes]}, time.monotonic() - started)
+
+
+def _alone(record_id: str) -> dict[str, Any]:
+    """The outcome row of a record without any suggestion."""
+    return asdict(OutcomeRow(STAGE, record_id, record_id, Outcome.SKIPPED, Reason.NO_NEIGHBOUR, "no other picture in the run"))
 
 
 def _related(

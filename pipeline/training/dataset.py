@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import structlog
 
 from pipeline.collection import Collection, CollectionRow
 from pipeline.errors import CriticalError
@@ -20,8 +19,6 @@ from pipeline.settings import Settings
 from pipeline.vocabulary import Vocabulary
 
 FEWEST_EXAMPLES = 5  # a concept with fewer positives in training is left out: nothing could be said of it
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -45,12 +42,11 @@ class LabelledImages:
 
 
 def load_images(collection: Collection, vocabulary: Vocabulary, *, side_px: int, settings: Settings) -> LabelledImages:
-    """Read every usable picture with a split; unknown concepts get one warning each, broken pictures are left out.
+    """Read every usable picture with a split; unknown concepts and broken pictures are left out.
 
     Raises CriticalError when nothing is left to train on.
     """
     rows = [row for row in collection.rows if row.split and row.image_file]
-    warn_of_unknown_concepts(collection, vocabulary)
     slugs = _trained_slugs([row for row in rows if row.split == "train"], vocabulary)
     pixels, kept = _load_pixels(collection, rows, side_px, settings)
     if not kept or not slugs:
@@ -66,22 +62,6 @@ def load_images(collection: Collection, vocabulary: Vocabulary, *, side_px: int,
         splits=np.array([row.split for row in kept]),
         record_ids=tuple(row.record_id for row in kept),
     )
-
-
-def warn_of_unknown_concepts(collection: Collection, vocabulary: Vocabulary) -> None:
-    """One warning a value that the vocabulary does not know, with the first line that has it."""
-    warned: set[str] = set()
-    for row in collection.rows:
-        for value in row.concepts:
-            if vocabulary.resolve(value) is None and value not in warned:
-                warned.add(value)
-                log.warning(
-                    "unknown_concept",
-                    concept=value,
-                    file=str(collection.folder / "metadata.csv"),
-                    line=row.line,
-                    effect="the label is dropped, the row is kept",
-                )
 
 
 def _trained_slugs(rows: Sequence[CollectionRow], vocabulary: Vocabulary) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from pipeline.model.bundle import Bundle, ConceptHead, bundle_folder, load_bundl
 from pipeline.model.predictor import Predictor
 from pipeline.model.preprocessing import PREPROCESSING_VERSION
 from pipeline.reporting.metrics import evaluate
+from pipeline.reporting.truth import unknown_concepts
 from pipeline.settings import Settings
 from pipeline.storage import ObjectStore
 from pipeline.training.dataset import LabelledImages, load_images
@@ -38,9 +39,9 @@ def train(
     """
     recipe = load_recipe(settings.recipes_dir, recipe_name)
     collection = read_collection(collection_dir)
-    for problem in collection.problems:
-        log.warning("collection_problem", problem=problem)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
+    for problem in (*collection.problems, *unknown_concepts(collection, vocabulary)):
+        log.warning("collection_problem", problem=problem)
     engine, store = connect(settings), open_lake(settings).store
     dataset_id = (
         f"{collection.fingerprint()[:16]}-{recipe.fingerprint()}-{_weights_mark(settings, recipe)}-{vocabulary.version}"

@@ -125,6 +125,7 @@ def test_a_folder_of_real_pictures_with_pretrained_weights(tmp_path):
     assert report["failures"]["by_reason"] == {"gone": 1}
     assert f"line {len(ids) + 2}: record_id 'no slash'" in done.stdout.replace("\n", " ")
     assert "line 1: the column creator is missing" in done.stdout.replace("\n", " ")
+    assert f"line {len(ids) + 3}: the concept 'no_such_concept' is not in the vocabulary" in done.stdout.replace("\n", " ")
     assert report["evaluation"]["macro_ap"] > 0.5
     assert report["evaluation"]["suggestions"]["matching_share"] > 0.6
 
@@ -143,5 +144,7 @@ def _subset(folder: Path, *, every: int) -> Counter[str]:
             shutil.copy(REAL / row["image_file"], folder / row["image_file"])
             writer.writerow(row)
         writer.writerow({"record_id": "no slash", "image_file": rows[0]["image_file"]})
-        writer.writerow(rows[0] | {"record_id": "/1/dead_link", "image_file": "pictures/nowhere.jpg"})
+        writer.writerow(
+            rows[0] | {"record_id": "/1/dead_link", "image_file": "pictures/nowhere.jpg", "concepts": "no_such_concept"}
+        )
     return Counter(row["record_id"] for row in rows)

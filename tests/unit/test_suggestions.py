@@ -129,7 +129,7 @@ def test_a_record_without_neighbours_is_counted_with_its_reason(settings: Settin
 
 def test_a_run_without_pictures_plans_nothing_and_publishes_an_empty_dataset(settings: Settings) -> None:
     found, report = suggested(filled(settings, [], []), settings)
-    assert found == {} and report["datasets"] == {"suggestions": 0}
+    assert found == {} and report["datasets"] == {"suggestions": 0, "outcomes/stage=suggestions": 0}
 
 
 def test_running_again_writes_the_same_bytes(settings: Settings, tmp_path: Path) -> None:
