@@ -53,6 +53,9 @@ class LocalRun:
         self._port, self._date, self._dry_run = port, date, dry_run
         self._var = settings.var_dir.resolve()
         self._logs = self._var / "logs"
+        # Whoever stops us, by key or by signal: what we have started is stopped on the way out.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.default_int_handler)
 
     def run(self) -> None:
         """Do it all; raises CriticalError that names the log when a part of it fails."""

@@ -36,6 +36,8 @@ def main() -> None:
     )
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except EnrichmentError as error:
         Console(stderr=True).print(f"[red bold]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
