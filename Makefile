@@ -43,8 +43,8 @@ format: setup ## Format the code and mend what ruff can mend.
 up: setup ## Airflow's UI, the sandbox and the web app on localhost, until Ctrl-C.
 	@$(BIN)/enrich up $(if $(COLLECTION),--collection "$(COLLECTION)")
 
-sandbox: setup ## The stand-in servers on localhost, until Ctrl-C.
-	@$(BIN)/enrich sandbox serve $(if $(COLLECTION),--collection "$(COLLECTION)")
+sandbox: setup ## The stand-in servers on localhost, with commands to try them, until Ctrl-C.
+	@$(BIN)/enrich sandbox serve $(if $(COLLECTION),--collection "$(COLLECTION)") $(ARGS)
 
 bench: setup ## Benchmarks into var/bench/*.json; BENCH=<name> runs one.
 	@$(BIN)/python -m tests.benchmarks $(BENCH) $(ARGS)

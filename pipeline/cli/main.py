@@ -170,28 +170,34 @@ def up(
 @sandbox.command("serve")
 def sandbox_serve(
     collection: Annotated[Path | None, typer.Option(help="A collection folder; without it, the built-in one is made.")] = None,
+    records: Annotated[int | None, typer.Option(help="So many records, computed from the collection's.", min=1)] = None,
     port: Annotated[int, typer.Option()] = 8090,
     host: Annotated[str, typer.Option(help="The address of the APIs.")] = "127.0.0.1",
     base_url: Annotated[str, typer.Option(help="The address that links name, where it is not http://HOST:PORT.")] = "",
     image_hosts: Annotated[str, typer.Option(help="Addresses that serve pictures, comma separated.")] = "127.0.0.2,127.0.0.3",
+    state_dir: Annotated[Path | None, typer.Option(help="Where the state is kept; without it, var/sandbox.")] = None,
     key: Annotated[str, typer.Option(help="The API key that the servers accept.")] = "sandbox",
     quota: Annotated[int | None, typer.Option(help="Requests per window; none: unlimited.")] = None,
-    quota_window: Annotated[int, typer.Option(help="Length of the quota's window in seconds.")] = 3600,
+    quota_window: Annotated[int, typer.Option(help="Length of the quota's window in seconds.", min=1)] = 3600,
     index_lag: Annotated[float, typer.Option(help="Seconds until a new annotation can be found by search.")] = 0.0,
+    profile: Annotated[str, typer.Option(help="Faults from the start: calm, flaky (2 %) or hostile (10 %).")] = "calm",
+    seed: Annotated[int, typer.Option(help="Decides which requests the faults hit.")] = 1,
+    error_format: Annotated[str, typer.Option(help="Error bodies of the Annotation API: 2024 or 2026.")] = "2024",
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="The Annotation API takes its fake test tokens.")] = False,
 ) -> None:
-    """Serve the stand-ins until interrupted; their state is kept in var/sandbox.
+    """Serve the stand-ins until interrupted, and print commands to try them with; see docs/sandbox.md.
 
-    Example:  enrich sandbox serve --port 8090 --quota 100 --quota-window 60
+    Example:  enrich sandbox serve --port 8090 --quota 100 --quota-window 60 --profile flaky
     """
     from pipeline.cli.local_run import builtin_collection
+    from pipeline.cli.sandbox import serve_sandbox
     from pipeline.sandbox.options import SandboxOptions
-    from pipeline.sandbox.server import serve
 
     settings = Settings()
-    serve(
+    serve_sandbox(
         SandboxOptions(
             collection=collection or builtin_collection(settings),
-            state_dir=settings.var_dir / "sandbox",
+            state_dir=state_dir or settings.var_dir / "sandbox",
             vocabulary_path=settings.vocabulary_file,
             base_url=base_url,
             host=host,
@@ -201,6 +207,11 @@ def sandbox_serve(
             quota=quota,
             quota_window_s=quota_window,
             index_lag_s=index_lag,
+            records=records,
+            profile=profile,
+            seed=seed,
+            error_format=error_format,
+            auth_disabled=no_auth,
         )
     )
 

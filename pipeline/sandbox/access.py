@@ -1,7 +1,7 @@
 """API keys, quota and error bodies of the Search, Record and Entity APIs (Europeana contract 1.2, 1.3, 1.9)."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -9,6 +9,8 @@ from starlette.responses import JSONResponse, Response
 from pipeline.sandbox.options import SandboxOptions
 from pipeline.sandbox.tokens import TokenError, Tokens
 
+# The key of somebody whose account was closed.
+DISABLED_KEY = "disabled"
 MEDIA_TYPE = "application/json;charset=UTF-8"
 
 
@@ -30,6 +32,21 @@ class Gate:
         self._window = -1
         self._used = 0
 
+    def guarded(
+        self,
+        handler: Callable[[Request, str], Awaitable[Response]],
+        refuse: Callable[[Request, Refusal], Response],
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """A handler that is called with the request's key, and whose refusals become answers."""
+
+        async def answered(request: Request) -> Response:
+            try:
+                return await handler(request, self.enter(request))
+            except Refusal as refusal:
+                return refuse(request, refusal)
+
+        return answered
+
     def enter(self, request: Request) -> str:
         """The key of the request, to be echoed; empty for a bearer token, which needs none and is not counted."""
         scheme, _, credential = request.headers.get("authorization", "").partition(" ")
@@ -39,11 +56,16 @@ class Gate:
             except TokenError as error:
                 raise Refusal(401, "Token is invalid", code=error.code, message=str(error)) from error
             return ""
-        key = request.query_params.get("wskey") or request.headers.get("x-api-key")
+        # The parameter is deprecated; with the option off, the server is as it will be after its removal (1.2).
+        takes_parameter = getattr(self._options, "accept_wskey", True)
+        key = (request.query_params.get("wskey") if takes_parameter else None) or request.headers.get("x-api-key")
         if not key and scheme.lower() == "apikey":
             key = credential.strip()
         if not key:
             raise Refusal(401, "Unauthorized", code="invalid_apikey", message="Invalid API key provided!")
+        if key == DISABLED_KEY:
+            text = "Please register for a new API key"
+            raise Refusal(401, "You API key has been disabled", code="401_key_disabled", message=text)
         if key != self._options.key:
             raise Refusal(401, "API key is invalid", code="401_key_invalid", message="Please register for an API key")
         self._count()
@@ -84,5 +106,11 @@ class Gate:
 
     def reply(self, body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
         """A JSON answer with the headers that every answer of these APIs has."""
-        common = {"Allow": "GET, HEAD, POST", "Access-Control-Allow-Origin": "*", **self.headers(), **(headers or {})}
+        common = {
+            "Allow": "GET, HEAD, POST",
+            "Access-Control-Allow-Origin": "*",
+            "Access-Control-Expose-Headers": "Allow, Vary, Link, ETag",
+            **self.headers(),
+            **(headers or {}),
+        }
         return JSONResponse(body, status, common, media_type=MEDIA_TYPE)

@@ -1,43 +1,59 @@
-"""The Annotation API's search index: fields, query language and the rules of what is a duplicate.
+"""The Annotation API's search index: its fields and its query language (annotation contract 8.1 and 8.2).
 
-Annotation contract sections 6.2 and 8.2. A query becomes one SQL condition on the stored annotations; an annotation
-is in the index from `searchable_at` until it is disabled.
+A query becomes one SQL condition on the stored annotations; an annotation is in the index from `searchable_at`
+until it is disabled.
 """
 
 import re
 from datetime import UTC, datetime
 
-from pipeline.sandbox.annotation_document import AnnotationDocument
-from pipeline.sandbox.catalogue import fold
+from pipeline.sandbox.annotation_address import ANNOTATION_URI
+from pipeline.sandbox.annotation_terms import TEXT
+from pipeline.sandbox.annotation_words import words
 from pipeline.sandbox.query import And, Everything, Node, Not, Or, QuerySyntaxError, Range, Term, parse_query
-from pipeline.sandbox.state import State, now_ms
+from pipeline.sandbox.state import now_ms
+
+__all__ = ["ANNOTATION_URI", "COLUMNS", "INDEXED", "TERMS", "condition"]
 
 INDEXED = "disabled IS NULL AND searchable_at <= ?"
+_SCORE = "(SELECT -count(*) FROM annotation_report WHERE annotation_id = annotation.id HAVING count(*) > 0)"
+COLUMNS = {"motivation": "motivation", "creator_uri": "creator_uri", "generator_uri": "generator_uri"}
+NUMBERS = {"anno_id": "id", "moderation_score": _SCORE}
+DATES = {"created": "created", "generated": "generated", "modified": "generated"}
+TERMS = (
+    "target_uri",
+    "target_record_id",
+    "body_uri",
+    "scenario",
+    "link_resource_uri",
+    "link_relation",
+    "generator_name",
+    "creator_name",
+)
+_MAX_CLAUSES = 1024
+_UNITS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86400, "MONTH": 30 * 86400, "YEAR": 365 * 86400}
+_NOW = re.compile(r"NOW(?:([+-]\d{1,6})(SECOND|MINUTE|HOUR|DAY|MONTH|YEAR)S?)?")
 
 Condition = tuple[str, list[object]]
-
-_COLUMNS = {
-    "anno_id": "id",
-    "motivation": "motivation",
-    "creator_uri": "creator_uri",
-    "generator_uri": "generator_uri",
-}
-_TERMS = ("target_uri", "target_record_id", "body_uri", "scenario", "link_resource_uri", "link_relation")
-_DATES = {"created": "created", "generated": "generated", "modified": "generated"}
-_TEXTS = ("text", "body_value")
-# Part of the schema, and always empty for annotations made with a token.
-_EMPTY = ("generator_name", "creator_name", "moderation_score")
-ANNOTATION_URI = "http://data.europeana.eu/annotation/"
 
 
 def condition(query: str, filters: list[str]) -> Condition:
     """The SQL condition for a query with its filters; raises QuerySyntaxError."""
-    parts = [_condition(parse_query(text)) for text in (query, *filters)]
-    return _joined(parts, "AND")
+    try:
+        return _joined([_condition(parse_query(text)) for text in (query, *filters)], "AND")
+    except RecursionError as error:
+        raise QuerySyntaxError("Cannot parse the query: it is nested too deeply.") from error
 
 
 def _joined(parts: list[Condition], operator: str) -> Condition:
-    return f" {operator} ".join(f"({sql})" for sql, _ in parts), [value for _, values in parts for value in values]
+    """Joined in halves: SQLite limits the depth of an expression, not its length."""
+    if len(parts) > _MAX_CLAUSES:
+        raise QuerySyntaxError(f"too many boolean clauses: maxClauseCount is set to {_MAX_CLAUSES}")
+    if len(parts) == 1:
+        return parts[0]
+    half = len(parts) // 2
+    (left, first), (right, second) = _joined(parts[:half], operator), _joined(parts[half:], operator)
+    return f"({left} {operator} {right})", [*first, *second]
 
 
 def _condition(node: Node) -> Condition:
@@ -59,26 +75,29 @@ def _condition(node: Node) -> Condition:
 
 def _term(term: Term) -> Condition:
     name = term.field or "text"
+    if name in ("text", "body_value") or name.startswith(TEXT):
+        return _text(name, term)
     test, value = ("GLOB", term.glob) if term.glob is not None else ("=", term.text)
-    if name in _TEXTS or name.startswith("body_value."):
-        if term.glob is not None:
-            return _having("body_value", "GLOB", "* " + term.glob.lower() + " *" if term.glob != "*" else "*")
-        return _having("body_value", "LIKE", f"%{fold(term.text)}%")
-    if name in _EMPTY:
-        return "0", []
-    if term.glob == "*" and (name in _COLUMNS or name in _DATES or name == "anno_uri"):
-        return "1", []
-    if name in _TERMS:
+    if name in TERMS:
         return _having(name, test, value)
+    if name in COLUMNS:
+        return f"{COLUMNS[name]} {test} ?", [value]
     if name == "anno_uri":
-        return "id = ?", [_number(term.text.removeprefix(ANNOTATION_URI))]
-    if name == "anno_id":
-        return "id = ?", [_number(term.text)]
-    if name in _COLUMNS:
-        return f"{_COLUMNS[name]} {test} ?", [value]
-    if name in _DATES:
-        return f"{_DATES[name]} = ?", [_instant(term.text)]
-    raise QuerySyntaxError(f"undefined field {name}")
+        return f"('{ANNOTATION_URI}' || id) {test} ?" if test == "GLOB" else "id = ?", [
+            value if test == "GLOB" else _annotation_number(term.text)
+        ]
+    column = _column(name)
+    if term.glob is not None:
+        if term.glob != "*":
+            raise QuerySyntaxError(f"Invalid value for the field {name}: {term.text}")
+        return f"{column} IS NOT NULL", []
+    return f"{column} = ?", [_bound(name, term.text)]
+
+
+def _annotation_number(uri: str) -> int:
+    """The number in an annotation's address; -1, which nothing has, for any other text."""
+    match = re.fullmatch(re.escape(ANNOTATION_URI) + r"(\d{1,18})", uri)
+    return int(match[1]) if match else -1
 
 
 def _having(name: str, test: str, value: object) -> Condition:
@@ -89,83 +108,66 @@ def _having(name: str, test: str, value: object) -> Condition:
     return f"EXISTS ({terms} AND value {test} ?)", [name, value]
 
 
+def _text(name: str, term: Term) -> Condition:
+    """A phrase in one language or in any."""
+    if name.startswith(TEXT):
+        where, values = "field = ?", [name]
+    else:
+        where, values = "field >= 'body_value.' AND field < 'body_value/'", []
+    terms = f"SELECT 1 FROM annotation_term WHERE annotation_id = annotation.id AND {where}"
+    if term.glob is not None:
+        pattern = "*" if term.glob == "*" else f"* {term.glob.lower()} *"
+        return f"EXISTS ({terms} AND value GLOB ?)", [*values, pattern]
+    phrase = words(term.text)
+    if not phrase:
+        return "0", []
+    return f"EXISTS ({terms} AND instr(value, ?) > 0)", [*values, phrase]
+
+
 def _range(node: Range) -> Condition:
     name = node.field or "text"
-    if name in _DATES:
-        column, bound = _DATES[name], _instant
-    elif name == "anno_id":
-        column, bound = "id", _number
-    else:
+    if name in ("text", "body_value") or name.startswith(TEXT):
+        if node.low is None and node.high is None:
+            return _text(name, Term(name, "*", glob="*"))
         raise QuerySyntaxError(f"no range over the field {name}")
-    parts: list[Condition] = [("1", [])]
-    if node.low is not None:
-        parts.append((f"{column} {'>=' if node.includes_low else '>'} ?", [bound(node.low)]))
-    if node.high is not None:
-        parts.append((f"{column} {'<=' if node.includes_high else '<'} ?", [bound(node.high)]))
-    return _joined(parts, "AND")
+    tests = [
+        (">=" if node.includes_low else ">", node.low),
+        ("<=" if node.includes_high else "<", node.high),
+    ]
+    bounds = [(test, _bound(name, text)) for test, text in tests if text is not None]
+    if name in TERMS:
+        having = "".join(f" AND value {test} ?" for test, _ in bounds)
+        terms = "SELECT 1 FROM annotation_term WHERE annotation_id = annotation.id AND field = ?"
+        return f"EXISTS ({terms}{having})", [name, *(value for _, value in bounds)]
+    column = _column(name)
+    return _joined([(f"{column} IS NOT NULL", []), *((f"{column} {test} ?", [value]) for test, value in bounds)], "AND")
 
 
-def _number(text: str) -> int:
-    if not re.fullmatch(r"\d{1,18}", text):
-        raise QuerySyntaxError(f"Invalid Number: {text}")
-    return int(text)
+def _column(name: str) -> str:
+    for columns in (COLUMNS, NUMBERS, DATES, {"anno_uri": "id"}):
+        if name in columns:
+            return columns[name]
+    raise QuerySyntaxError(f"undefined field {name}")
+
+
+def _bound(name: str, text: str) -> object:
+    """A value in the type of its field."""
+    if name in DATES:
+        return _instant(text)
+    if name in NUMBERS:
+        if not re.fullmatch(r"-?\d{1,18}", text):
+            raise QuerySyntaxError(f"Invalid Number: {text}")
+        return int(text)
+    return _annotation_number(text) if name == "anno_uri" else text
 
 
 def _instant(text: str) -> int:
-    """Milliseconds of `NOW` or of an ISO instant that ends in Z."""
-    if text == "NOW":
-        return now_ms()
+    """Milliseconds of `NOW`, `NOW-1DAY`, or of an ISO instant that ends in Z."""
+    if match := _NOW.fullmatch(text):
+        return now_ms() + (int(match[1]) * _UNITS[match[2]] * 1000 if match[1] else 0)
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", text):
         raise QuerySyntaxError(f"Invalid Date String:'{text}'")
     try:
         return int(datetime.fromisoformat(text).astimezone(UTC).timestamp() * 1000)
     except ValueError as error:
         raise QuerySyntaxError(f"Invalid Date String:'{text}'") from error
-
-
-def duplicates(state: State, annotation: AnnotationDocument, *, besides: int = 0) -> list[int]:
-    """The indexed annotations, of anybody, that the new one would repeat (6.2); `besides` is the updated one."""
-    clauses = _duplicate_conditions(annotation)
-    if clauses is None:
-        return []
-    sql, values = _joined(clauses, "AND")
-    rows = state.all(
-        f"SELECT id FROM annotation WHERE {sql} AND id <> ? AND {INDEXED} ORDER BY id", (*values, besides, now_ms())
-    )
-    return [row[0] for row in rows]
-
-
-def _duplicate_conditions(annotation: AnnotationDocument) -> list[Condition] | None:
-    """What another annotation must have to be the same; None: this kind is never checked."""
-    records = [_having("target_record_id", "=", value) for value in annotation.values("target_record_id")]
-    kind = annotation.kind
-    if kind == "tagging" and records:
-        return _tag_conditions(annotation, [("motivation = 'tagging'", []), *records])
-    if kind == "linkForContributing" and records:
-        return [("motivation = ?", [kind]), *records]
-    source = annotation.target.get("source") if isinstance(annotation.target, dict) else None
-    if kind in ("transcribing", "translating", "subtitling", "captioning") and source:
-        language = _having("body_language", "=", annotation.body["language"])
-        return [_text_motivation(kind, language), _having("target_uri", "=", source)]
-    return None
-
-
-def _tag_conditions(annotation: AnnotationDocument, common: list[Condition]) -> list[Condition] | None:
-    uris = annotation.values("body_uri")
-    if uris:
-        return [*common, *(_having("body_uri", "=", uri) for uri in uris)]
-    texts, languages = annotation.values("body_value"), annotation.values("body_language")
-    if not texts or "simpleTag" not in annotation.values("scenario"):
-        return None
-    # A phrase inside a longer tag counts as the same tag, but not the other way round.
-    same_text = _having("body_value", "LIKE", f"%{texts[0]}%")
-    return [*common, _having("scenario", "=", "simpleTag"), same_text, _having("body_language", "=", languages[0])]
-
-
-def _text_motivation(kind: str, language: Condition) -> Condition:
-    if kind in ("transcribing", "translating"):
-        return _joined([("motivation = ?", [kind]), language], "AND")
-    spoken = _joined([("motivation IN ('captioning', 'subtitling')", []), language], "AND")
-    if kind == "subtitling":
-        return spoken
-    return _joined([("motivation = 'captioning'", []), spoken], "OR")

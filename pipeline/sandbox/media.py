@@ -1,4 +1,4 @@
-"""The image hosts of institutions, and Europeana's Thumbnail API (Europeana contract 3.1, 5.1)."""
+"""The pictures of the collection as institutions serve them, and Europeana's Thumbnail API (Europeana contract 3.1, 5.1)."""
 
 import html
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline.sandbox.catalogue import Catalogue, Record
@@ -29,9 +29,6 @@ def routes(catalogue: Catalogue, cache: Path) -> list[Route]:
             return _not_found()
         return _file(request, record.path)
 
-    async def robots(request: Request) -> Response:
-        return PlainTextResponse("User-agent: *\nDisallow: /private/\n")
-
     async def landing(request: Request) -> Response:
         record = catalogue.records.get("/{dataset}/{local}".format(**request.path_params))
         if record is None:
@@ -45,7 +42,7 @@ def routes(catalogue: Catalogue, cache: Path) -> list[Route]:
         if width is None or not re.match(r"(https?|ftp|urn):", uri):
             return JSONResponse({"error": "Bad Request", "message": "INVALID size or uri"}, 400)
         found = await _small(catalogue.by_address.get(uri), width, cache)
-        return _thumbnail(request, *(found or (icon(), "image/png")))
+        return _thumbnail(request, *(found or (icon(request.query_params.get("type", "IMAGE").upper()), "image/png")))
 
     async def thumbnail_v3(request: Request) -> Response:
         width = _WIDTHS.get(request.path_params["size"]) if request.path_params["size"].isdigit() else None
@@ -59,7 +56,6 @@ def routes(catalogue: Catalogue, cache: Path) -> list[Route]:
 
     return [
         Route("/media/{path:path}", media),
-        Route("/robots.txt", robots),
         Route("/landing/{dataset}/{local}", landing),
         Route("/europeana/thumbnail/v2/url.json", thumbnail_v2),
         Route("/europeana/api/v2/thumbnail-by-url.json", thumbnail_v2),

@@ -10,7 +10,9 @@ class SandboxOptions:
 
     `base_url` is the address under which clients reach it (empty: `http://host:port`); it stands in every link
     the servers give out. `image_hosts` are the hosts in picture links: loopback addresses among them are bound on
-    the same port, names are only written into links.
+    the same port, names are only written into links. `records`: so many records, computed from the collection's.
+    `profile` and `seed` choose the faults that are on from the start (`faults.py`). `error_format` is the error body of the
+    Annotation API: `2024` or `2026` (annotation contract 7.1, 7.2); `auth_disabled` is its test mode (4.5).
     """
 
     collection: Path
@@ -26,6 +28,11 @@ class SandboxOptions:
     index_lag_s: float = 0.0
     date: str = "2026-01-01"
     token_lifetime_s: int = 300
+    records: int | None = None
+    profile: str = "calm"
+    seed: int = 1
+    error_format: str = "2024"
+    auth_disabled: bool = False
 
     @property
     def public_url(self) -> str:

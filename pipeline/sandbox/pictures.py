@@ -1,8 +1,13 @@
-"""What the servers know about a picture file: its real type, its size, and a small rendering of it."""
+"""What the servers know about a picture file: its real type, its size, and a small rendering of it; and pictures that are
+made on the fly, harmless and hostile ones.
+"""
 
 import hashlib
 import io
+import struct
 import warnings
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -108,13 +113,104 @@ def _render(path: Path, width: int, is_png: bool) -> bytes:
     return buffer.getvalue()
 
 
+# The sizes in bytes of the real icons: clients know them by these (Europeana contract 3.1).
+_ICON_BYTES = {"IMAGE": 2319, "SOUND": 2484, "VIDEO": 1932, "TEXT": 2180, "3D": 3012}
+_PNG_END = 12
+
+
 @cache
-def icon() -> bytes:
-    """The generic picture that the thumbnail service shows for media it does not know."""
-    image = Image.new("RGB", (180, 180), "#f0f0f0")
+def icon(kind: str = "IMAGE") -> bytes:
+    """The generic picture that the thumbnail service shows for media it does not know, as long as the real one."""
+    image = Image.new("P", (180, 180), 0)
+    image.putpalette([240, 240, 240, 136, 136, 136])
     draw = ImageDraw.Draw(image)
-    draw.rectangle((30, 45, 150, 135), outline="#888888", width=6)
-    draw.polygon(((40, 125), (80, 75), (105, 105), (120, 90), (140, 125)), fill="#888888")
+    draw.rectangle((30, 45, 150, 135), outline=1, width=6)
+    draw.text((70, 80), kind if kind in _ICON_BYTES else "IMAGE", fill=1)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, "PNG", optimize=True)
+    content = buffer.getvalue()
+    missing = _ICON_BYTES.get(kind, _ICON_BYTES["IMAGE"]) - len(content) - _PNG_END
+    return content[:-_PNG_END] + _chunk(b"tEXt", b"Comment\0".ljust(missing, b".")) + content[-_PNG_END:]
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _scene(width: int = 480, height: int = 360) -> Image.Image:
+    """Something with edges and colours, so that no quality check takes it for blank."""
+    image = Image.merge("RGB", [Image.linear_gradient("L").resize((width, height)).rotate(turn) for turn in (0, 90, 180)])
+    draw = ImageDraw.Draw(image)
+    for step in range(8):
+        left, top = width * step // 8, height * step // 10
+        draw.ellipse((left, top, left + width // 5, top + height // 4), fill=(255 - 30 * step, 30 * step, 120), outline="black")
+    return image
+
+
+def _bomb() -> bytes:
+    """A PNG of a few bytes that says it is 50,000 pixels a side, and whose data would unpack to that."""
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", zlib.compress(bytes(1_000_000), 9)) + _chunk(b"IEND", b"")
+
+
+def _deep() -> bytes:
+    """16 bits a sample: the grey gradient of many scanners."""
+    grey = Image.linear_gradient("L").resize((480, 360)).convert("I")
+    return _saved(grey.point(lambda value: value * 257).convert("I;16"), "TIFF")
+
+
+def _saved(image: Image.Image, form: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def _rotated() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return _saved(_scene(), "JPEG", exif=exif)
+
+
+def _alpha() -> Image.Image:
+    image = _scene().convert("RGBA")
+    image.putalpha(Image.radial_gradient("L").resize(image.size))
+    return image
+
+
+_PAGE = b"<!DOCTYPE html>\n<html><head><title>Viewer</title></head><body><h1>Please use the viewer</h1></body></html>\n"
+_MADE: dict[str, Callable[[], bytes]] = {
+    "picture.jpg": lambda: _saved(_scene(), "JPEG", quality=90),
+    "picture.png": lambda: _saved(_scene(), "PNG"),
+    "picture.gif": lambda: _saved(_scene(), "GIF"),
+    "picture.webp": lambda: _saved(_scene(), "WEBP"),
+    "picture.tif": lambda: _saved(_scene(), "TIFF"),
+    "picture.bmp": lambda: _saved(_scene(), "BMP"),
+    "grey.jpg": lambda: _saved(_scene().convert("L"), "JPEG"),
+    "large.jpg": lambda: _saved(_scene(4000, 3000), "JPEG", quality=90),
+    "tiny.jpg": lambda: _saved(_scene(8, 8), "JPEG"),
+    "wide.jpg": lambda: _saved(_scene(4000, 40), "JPEG"),
+    "blank.jpg": lambda: _saved(Image.new("RGB", (480, 360), "white"), "JPEG"),
+    "rotated.jpg": _rotated,
+    "cmyk.jpg": lambda: _saved(_scene().convert("CMYK"), "JPEG"),
+    "alpha.png": lambda: _saved(_alpha(), "PNG"),
+    "16bit.tif": _deep,
+    "pages.tif": lambda: _saved(_scene(), "TIFF", save_all=True, append_images=[_scene(360, 480), _scene(100, 100)]),
+    "animated.gif": lambda: _saved(_scene(), "GIF", save_all=True, append_images=[_scene().rotate(90)], duration=200, loop=0),
+    "bomb.png": _bomb,
+    "half.jpg": lambda: made("picture.jpg")[: len(made("picture.jpg")) // 2],
+    "page.html": lambda: _PAGE,
+    "page.jpg": lambda: _PAGE,
+    "empty.jpg": lambda: b"",
+}
+MADE = tuple(_MADE)
+
+
+@cache
+def _make(name: str) -> bytes:
+    return _MADE[name]()
+
+
+def made(name: str) -> bytes:
+    """A picture by its name; a name that stands for none gets the plain picture of its suffix, else a JPEG."""
+    plain = f"picture{Path(name).suffix.lower()}"
+    return _make(name if name in _MADE else plain if plain in _MADE else "picture.jpg")

@@ -73,6 +73,13 @@ class SandboxProcess:
         lines: list[dict[str, Any]] = requests.get(f"{self.url}/_sandbox/journal", timeout=_TIMEOUT_S).json()
         return lines
 
+    def faults(self, *rules: dict[str, Any], seed: int = 1) -> list[dict[str, Any]]:
+        """Replace all rules of faults, and give them as the server understood them; without rules: none any more."""
+        answer = requests.post(f"{self.url}/_sandbox/faults", json={"rules": rules, "seed": seed}, timeout=_TIMEOUT_S)
+        answer.raise_for_status()
+        shown: list[dict[str, Any]] = answer.json()["rules"]
+        return shown
+
     def __enter__(self) -> "SandboxProcess":
         return self
 

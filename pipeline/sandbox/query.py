@@ -20,6 +20,9 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+_END = re.compile(r"\s*\Z")
+# A search server refuses what is nested this deeply as well; here it also keeps the descent within Python's stack.
+_DEEPEST = 60
 _RANGE = re.compile(r'([\[{])\s*("[^"]*"|\S+?)\s+TO\s+("[^"]*"|\S+?)\s*([\]}])')
 
 
@@ -92,12 +95,13 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._position = 0
+        self._depth = 0
         self.kind: str | None = None
         self._value = ""
         self._advance()
 
     def _advance(self) -> None:
-        if not self._text[self._position :].strip():
+        if _END.match(self._text, self._position):
             self.kind, self._value = None, ""
             return
         match = _TOKEN.match(self._text, self._position)
@@ -133,6 +137,14 @@ class _Parser:
         return nodes[0] if len(nodes) == 1 else And(tuple(nodes))
 
     def _signed(self, field: str | None) -> Node:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise QuerySyntaxError("Cannot parse the query: it is nested too deeply.")
+        node = self._sign(field)
+        self._depth -= 1
+        return node
+
+    def _sign(self, field: str | None) -> Node:
         if self.kind == "not" or (self.kind == "sign" and self._value != "+"):
             self._take()
             return Not(self._signed(field))
@@ -187,4 +199,7 @@ def _range(field: str | None, text: str) -> Range:
 
 
 def _bound(text: str) -> str | None:
+    if re.search(r"(?<!\\)(\\\\)*\\$", text):
+        # What is left of an escaped brace: the brace ends the range, and its escape stays behind (contract 1.5).
+        raise QuerySyntaxError("Term can not end with escape character.")
     return None if text == "*" else _unescape(text.strip('"'))

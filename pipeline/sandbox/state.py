@@ -27,6 +27,13 @@ CREATE TABLE IF NOT EXISTS annotation_term (
   PRIMARY KEY (field, value, annotation_id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS annotation_term_of ON annotation_term (annotation_id);
+CREATE TABLE IF NOT EXISTS annotation_report (
+  annotation_id INTEGER NOT NULL, user_uri TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (annotation_id, user_uri)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS annotation_whitelist (
+  url TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS annotation_setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS with_collection (
   id TEXT PRIMARY KEY, label TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, created INTEGER NOT NULL
 );
@@ -39,6 +46,21 @@ CREATE TABLE IF NOT EXISTS with_annotation (
   id TEXT PRIMARY KEY, record_db_id TEXT NOT NULL, same_as TEXT NOT NULL, document TEXT NOT NULL,
   UNIQUE (record_db_id, same_as)
 );
+CREATE TABLE IF NOT EXISTS with_user (id TEXT PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS with_account (
+  username TEXT PRIMARY KEY, email TEXT NOT NULL UNIQUE, first_name TEXT NOT NULL, last_name TEXT NOT NULL,
+  password TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS with_collection_more (collection_id TEXT PRIMARY KEY, document TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS with_campaign (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, document TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS with_thesaurus (
+  id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, version TEXT NOT NULL, label TEXT NOT NULL, kind TEXT NOT NULL,
+  owner TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS with_term (
+  id TEXT PRIMARY KEY, thesaurus_id TEXT NOT NULL, uri TEXT NOT NULL, document TEXT NOT NULL, UNIQUE (thesaurus_id, uri)
+);
+CREATE INDEX IF NOT EXISTS with_term_uri ON with_term (uri);
 """
 
 

@@ -1,7 +1,8 @@
 """The token service: a realm that signs JSON Web Tokens with an RSA key (annotation contract section 4).
 
 One client, `sandbox` with the secret `sandbox`; every user name with the password `sandbox`. The users `admin`,
-`publisher` and `moderator` get the role of their name, all others the role `user`.
+`publisher`, `moderator`, `tester` and `anonimous` (the server's spelling) get the role of their name, all others the
+role `user`.
 """
 
 import base64
@@ -27,7 +28,7 @@ CLIENT_SECRET = "sandbox"
 PASSWORD = "sandbox"
 REALM = "/auth/realms/europeana"
 SCOPES = ("openid", "profile", "email", "annotations")
-_ROLES = ("admin", "publisher", "moderator")
+_ROLES = ("admin", "publisher", "moderator", "tester", "anonimous")
 _NAMES = uuid.UUID("6a3d9f6e-6b86-4a1c-9d2d-3d0f3f5d8b11")
 _REFRESH_LIFETIME_S = 1800
 _KEY_ID = "sandbox"
@@ -61,6 +62,11 @@ class Tokens:
         self._public = self._key.public_key()
         # Verifying a signature costs more than all the rest of a write, and a client sends one token many times.
         self._verified: dict[str, dict[str, Any]] = {}
+        self._generation = 0
+
+    def expire_issued(self) -> None:
+        """From now on every token issued so far has expired, in the middle of whatever its holder does."""
+        self._generation += 1
 
     def verify(self, token: str) -> dict[str, Any]:
         """The claims of a valid access token."""
@@ -72,7 +78,7 @@ class Tokens:
             if len(self._verified) >= _REMEMBERED:
                 self._verified.clear()
             self._verified[token] = claims
-        if claims["exp"] <= time.time():
+        if claims["exp"] <= time.time() or claims.get("generation", 0) < self._generation:
             raise _expired(claims["exp"])
         return claims
 
@@ -95,6 +101,8 @@ class Tokens:
         """A token of this realm with the claims that every token has."""
         now = int(time.time())
         common = {"iss": self.issuer, "iat": now, "exp": now + int(lifetime_s), "jti": str(uuid.uuid4())}
+        if self._generation:
+            common["generation"] = self._generation
         return jwt.encode({**claims, **common}, self._key, algorithm="RS256", headers={"kid": _KEY_ID})
 
     def grant(self, form: dict[str, str]) -> dict[str, Any]:

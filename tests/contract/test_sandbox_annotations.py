@@ -1,8 +1,12 @@
 """The stand-in token service and Annotation API behave as their contract says."""
 
+import asyncio
+import json
+import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -366,3 +370,36 @@ def test_a_thousand_annotations_take_few_seconds(start_sandbox: Callable[..., Sa
     # Generous: most of the time is this client's, and the machine may be busy.
     assert time.monotonic() - begin < 10
     assert search(sandbox, "motivation:tagging")["isPartOf"]["total"] == 1000
+
+
+async def keep_posting(port: int, token: str, first: int, count: int) -> None:
+    """One client with one connection, as cheap as it can be: the server is what is measured."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for number in range(first, first + count):
+        body = json.dumps(tag(f"speed{number}", f"{WIKIDATA}Q{number % 7}"))
+        head = f"POST /europeana/annotation/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 201"), answer
+        await reader.readexactly(int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+    writer.close()
+
+
+def processor_seconds(pid: int) -> float:
+    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs the processor times of /proc")
+def test_1800_annotations_take_the_server_less_than_a_second_of_one_core(start_sandbox: Callable[..., SandboxProcess]) -> None:
+    sandbox = start_sandbox()
+    pid, port, token = sandbox._process.pid, sandbox.options.port, sandbox.token()
+    assert pid is not None
+
+    async def all_clients() -> None:
+        await asyncio.gather(*(keep_posting(port, token, 1000 * client, 300) for client in range(12)))
+
+    before = processor_seconds(pid)
+    asyncio.run(all_clients())
+    assert 3600 / (processor_seconds(pid) - before) >= 1800
+    assert len(sandbox.journal()) == 3600
