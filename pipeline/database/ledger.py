@@ -45,8 +45,9 @@ class Statement:
 
 def plan(engine: Engine, statements: Iterable[Statement], *, now: datetime) -> tuple[int, int]:
     """Add the statements that are not in the ledger yet; returns (new, already known). Idempotent."""
-    new = total = 0
+    total = 0
     with engine.begin() as connection:
+        before = connection.scalar(select(func.count()).select_from(ledger)) or 0
         for chunk in _chunks(statements):
             rows = [
                 {
@@ -59,10 +60,9 @@ def plan(engine: Engine, statements: Iterable[Statement], *, now: datetime) -> t
                 }
                 for statement in chunk
             ]
-            before = connection.scalar(select(func.count()).select_from(ledger)) or 0
             connection.execute(_insert_missing(connection), rows)
-            new += (connection.scalar(select(func.count()).select_from(ledger)) or 0) - before
             total += len(rows)
+        new = (connection.scalar(select(func.count()).select_from(ledger)) or 0) - before
     return new, total - new
 
 

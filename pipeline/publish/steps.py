@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 from sqlalchemy import Engine
 
 from pipeline.database import connect, ledger
@@ -100,14 +101,18 @@ def publish_annotations(run_key: str, result_keys: list[str], *, settings: Setti
     sent = merge_results(lake, STAGE, result_keys)
     engine = connect(settings)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
-    counts, rows, refused = Counts(), list[dict[str, Any]](), list[dict[str, Any]]()
-    for group in groups_of(_labels_for(europeana.NAME, lake, run), ledger.CHUNK):
-        for row in _annotation_rows(run, group, engine, vocabulary):
-            rows.append(row)
-            reason = _reason(row["state"])
-            counts.add(reason)
-            refused += [_outcome(row, reason) | run.columns()] if reason else []
-    part = lake.write_part(run, "annotations", 0, [as_table("annotations", rows)], ANNOTATIONS)
+    counts, refused = Counts(), list[dict[str, Any]]()
+
+    def tables() -> Iterator[pa.Table]:
+        for group in groups_of(_labels_for(europeana.NAME, lake, run), ledger.CHUNK):
+            rows = list(_annotation_rows(run, group, engine, vocabulary))
+            for row in rows:
+                reason = _reason(row["state"])
+                counts.add(reason)
+                refused.extend([_outcome(row, reason) | run.columns()] if reason else [])
+            yield as_table("annotations", rows)
+
+    part = lake.write_part(run, "annotations", 0, tables(), ANNOTATIONS)
     outcomes = lake.write_part(run, OUTCOMES_OF_STAGE, 0, [as_table("outcomes", refused)], OUTCOMES)
     result = Result(counts, {"annotations": [part], OUTCOMES_OF_STAGE: [outcomes]}, sent.seconds)
     return publish_stage(
