@@ -15,7 +15,12 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 class Settings(BaseSettings):
     """Settings with defaults that work on one machine without any account."""
 
-    model_config = SettingsConfigDict(env_file=PROJECT_ROOT / ".env", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_file=PROJECT_ROOT / ".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # a value that does not fit may still be a secret
+    )
 
     # Where things are kept.
     var_dir: Path = PROJECT_ROOT / "var"

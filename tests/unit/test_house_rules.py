@@ -79,3 +79,17 @@ def test_links_in_the_documents_lead_somewhere():
     for path in _tracked("*.md"):
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_a_setting_that_does_not_fit_is_named_without_its_value():
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "source", "list"],
+        env={"PATH": "", "TARGET_PRECISION": "7654321"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "TARGET_PRECISION" in done.stderr and "less than 1" in done.stderr
+    assert "7654321" not in done.stderr and "Traceback" not in done.stderr
