@@ -66,7 +66,7 @@ def run(
     """
     from pipeline.cli.local_run import LocalRun
 
-    LocalRun(Settings(), collection=collection, port=port, date=date, dry_run=dry_run).run()
+    LocalRun(Settings.from_environment_alone(), collection=collection, port=port, date=date, dry_run=dry_run).run()
 
 
 @app.command()
@@ -170,7 +170,7 @@ def up(
     """
     from pipeline.cli.local_run import LocalRun
 
-    LocalRun(Settings(), collection=collection, port=port, date="", dry_run=False).up()
+    LocalRun(Settings.from_environment_alone(), collection=collection, port=port, date="", dry_run=False).up()
 
 
 @sandbox.command("serve")
