@@ -30,7 +30,10 @@ def make_dag(source: Source) -> None:
         @task
         def start(params=None, data_interval_start=None, data_interval_end=None) -> str:  # noqa: ANN001
             from pipeline.domain.scope import Scope
+            from pipeline.errors import CriticalError
 
+            if data_interval_start is None:
+                raise CriticalError(f"a run of {source.dag_id} needs a logical date; by hand use enrich_collection")
             return stages.call(
                 "pipeline.harvest.steps.start_run",
                 run_id=f"{source.name}-{data_interval_start:%Y-%m-%dT%H%M}",

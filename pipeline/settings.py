@@ -1,9 +1,10 @@
 """All settings, read once from the environment (or `.env`): the only place that looks there.
 
-Every field is an environment variable of the same name in capitals; `.env.example` lists them.
+Every field is an environment variable of the same name in capitals; `.env.example` lists those that people set.
 """
 
 import hashlib
+import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -15,7 +16,12 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 class Settings(BaseSettings):
     """Settings with defaults that work on one machine without any account."""
 
-    model_config = SettingsConfigDict(env_file=PROJECT_ROOT / ".env", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_file=os.environ.get("ENV_FILE", PROJECT_ROOT / ".env") or None,  # empty: none, for tests and the sandbox
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # a value that does not fit may still be a secret
+    )
 
     # Where things are kept.
     var_dir: Path = PROJECT_ROOT / "var"
@@ -55,6 +61,7 @@ class Settings(BaseSettings):
     download_per_host: int = 8
     download_timeout_s: float = 60.0
     download_attempts: int = 3
+    respect_robots: bool = True  # leave pictures alone whose X-Robots-Tag says so
     private_image_hosts: str = ""  # host:port, comma separated: exempt from the address guard (the sandbox)
 
     # What counts as a usable picture, and the derivative that is kept of it.
@@ -84,12 +91,19 @@ class Settings(BaseSettings):
     # Suggestions and publication.
     suggestions_per_record: int = 10
     publish_concurrency: int = 8
+    publish_pause_s: float = 5.0  # before statements that were put off (a lock, a full quota) are tried once more
+    publish_lease_s: float = 6 * 3600.0  # so long a run may hold statements; as long as a task may take
     max_failed_share: float = Field(default=0.5, gt=0, le=1)  # of a stage's inputs; more stops the run
     label_language: str = "en"
 
     # A collection folder whose metadata.csv holds the truth: the run report then says how good the labels are.
     truth_collection: Path | None = None
     progress_file: Path | None = None  # where progress lines go for `enrich run` to show
+
+    @classmethod
+    def from_environment_alone(cls) -> "Settings":
+        """Without `.env`: what it says of the real platforms has no business in a run against stand-ins."""
+        return cls(_env_file=None)  # type: ignore[call-arg]
 
     @property
     def storage_root(self) -> str:

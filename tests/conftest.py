@@ -29,6 +29,8 @@ def no_stray_settings() -> Iterator[None]:
     before = dict(os.environ)
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
+    os.environ["ENV_FILE"] = ""  # for the processes that tests start
+    Settings.model_config["env_file"] = None
     yield
     os.environ.clear()
     os.environ.update(before)

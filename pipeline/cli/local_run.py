@@ -142,6 +142,8 @@ class LocalRun:
             # Each collection has a lake of its own: the same night of another collection is another run.
             "STORAGE_URL": self._settings.storage_url or (self._var / f"lake{mark}").as_uri(),
             "MODEL_NAME": f"{self._settings.model_name}{mark}",
+            "DATABASE_URL": self._settings.database_address,
+            "ENV_FILE": "",  # accounts of the real platforms have no business here
             "VAR_DIR": str(self._var),
             "TRUTH_COLLECTION": str(folder),
             "PROGRESS_FILE": str(progress),
@@ -150,6 +152,8 @@ class LocalRun:
             "EUROPEANA_API_KEY": KEY,
             "ANNOTATION_CLIENT_ID": KEY,
             "ANNOTATION_CLIENT_SECRET": KEY,
+            "ANNOTATION_USERNAME": KEY,
+            "ANNOTATION_PASSWORD": KEY,
             "WITH_API_URL": f"{base}/with",
             "WITH_USERNAME": KEY,
             "WITH_PASSWORD": KEY,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import structlog
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -38,6 +39,11 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except ValidationError as error:
+        for problem in error.errors(include_input=False):
+            setting = "_".join(str(part) for part in problem["loc"]).upper()
+            Console(stderr=True).print(f"[red bold]setting {setting}[/]: {problem['msg']}", highlight=False)
+        sys.exit(2)
     except EnrichmentError as error:
         Console(stderr=True).print(f"[red bold]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
@@ -60,7 +66,7 @@ def run(
     """
     from pipeline.cli.local_run import LocalRun
 
-    LocalRun(Settings(), collection=collection, port=port, date=date, dry_run=dry_run).run()
+    LocalRun(Settings.from_environment_alone(), collection=collection, port=port, date=date, dry_run=dry_run).run()
 
 
 @app.command()
@@ -164,7 +170,7 @@ def up(
     """
     from pipeline.cli.local_run import LocalRun
 
-    LocalRun(Settings(), collection=collection, port=port, date="", dry_run=False).up()
+    LocalRun(Settings.from_environment_alone(), collection=collection, port=port, date="", dry_run=False).up()
 
 
 @sandbox.command("serve")

@@ -85,8 +85,8 @@ class WithClient:
         message = self._api.scrub(f"WITH {method} {path}: HTTP {reply.status_code} {error_text(reply)}")
         if reply.status_code in (401, 403) or NOT_LOGGED_IN in message:
             raise CriticalError(message)
-        # Unknown things are 500 there more often than 404 (§0.5), so a 500 that survives the retries is final too.
-        raise TransientError(message) if reply.status_code in (429, 502, 503, 504) else PermanentError(message)
+        # A 500 may mean "unknown" there (§0.5) or a broken server: it is not for us to give up for good.
+        raise TransientError(message) if reply.status_code == 429 or reply.status_code >= 500 else PermanentError(message)
 
     def _log_in(self, *, unless: str | None) -> None:
         """Log in once; `unless` is the cookie that turned out to be stale."""

@@ -3,8 +3,9 @@
 import csv
 import hashlib
 import re
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.errors import CriticalError
@@ -94,7 +95,15 @@ def read_collection(folder: Path) -> Collection:
             f"{path} line 1: the column {name} is missing; it is read as empty." for name in EXPECTED if name not in columns
         ]
         rows = tuple(_rows(path, folder, reader, problems))
+    if any(row.concepts for row in rows) and not any(row.split for row in rows):
+        problems.append(f"{path}: no row has a split; one group in four is held out for testing.")
+        rows = tuple(replace(row, split=_split_of(row.group)) for row in rows)
     return Collection(folder=folder, rows=rows, problems=tuple(problems))
+
+
+def _split_of(group: str) -> str:
+    """The same group always lands on the same side."""
+    return "test" if zlib.crc32(group.encode()) % 4 == 0 else "train"
 
 
 def _rows(path: Path, folder: Path, reader: "csv.DictReader[str]", problems: list[str]) -> Iterator[CollectionRow]:

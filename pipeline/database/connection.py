@@ -30,7 +30,10 @@ def connect(settings: Settings) -> Engine:
 
 @cache
 def _engine(address: str) -> Engine:
-    url = make_url(address)
+    try:
+        url = make_url(address)
+    except SQLAlchemyError as error:
+        raise CriticalError("DATABASE_URL is not an address such as postgresql+psycopg://user:password@host/name") from error
     if url.get_backend_name() == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, pool_pre_ping=True)

@@ -4,11 +4,12 @@ planned → sending → sent | duplicate | refused. A row in `sending` after a c
 platform, never by sending again blindly.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -28,6 +29,10 @@ class State(StrEnum):
     REFUSED = "refused"
 
 
+OPEN = (State.PLANNED, State.SENDING)
+Item = TypeVar("Item")
+
+
 @dataclass(frozen=True)
 class Statement:
     """One row to be."""
@@ -45,9 +50,10 @@ class Statement:
 
 def plan(engine: Engine, statements: Iterable[Statement], *, now: datetime) -> tuple[int, int]:
     """Add the statements that are not in the ledger yet; returns (new, already known). Idempotent."""
-    new = total = 0
+    total = 0
     with engine.begin() as connection:
-        for chunk in _chunks(statements):
+        before = connection.scalar(select(func.count()).select_from(ledger)) or 0
+        for chunk in _chunks(statements, CHUNK):
             rows = [
                 {
                     **statement.__dict__,
@@ -59,38 +65,48 @@ def plan(engine: Engine, statements: Iterable[Statement], *, now: datetime) -> t
                 }
                 for statement in chunk
             ]
-            before = connection.scalar(select(func.count()).select_from(ledger)) or 0
             connection.execute(_insert_missing(connection), rows)
-            new += (connection.scalar(select(func.count()).select_from(ledger)) or 0) - before
             total += len(rows)
+        new = (connection.scalar(select(func.count()).select_from(ledger)) or 0) - before
     return new, total - new
 
 
-def open_ids(engine: Engine, target: str) -> list[int]:
-    """Rows that still have to go out, or whose sending was cut off, in order."""
-    query = select(ledger.c.id).where(ledger.c.target == target, ledger.c.state.in_((State.PLANNED, State.SENDING)))
+def assign(
+    engine: Engine, keys: Iterable[tuple[str, str]], *, target: str, run_id: str, size: int, lease: timedelta, now: datetime
+) -> list[str]:
+    """Hand the open statements among `keys` (record, concept) to batches of this run; returns the batches' names.
+
+    A statement that another run holds is left to it until its lease has run out, so that no two workers ever send
+    the same one; what the same run held before (it was cut off) is taken over.
+    """
+    batches: list[str] = []
+    for group in _chunks(_takeable(engine, keys, target, run_id, now - lease), size):
+        name = f"{run_id}|{now.isoformat()}|{target}|{len(batches)}"
+        with engine.begin() as connection:
+            for ids in _chunks(group, CHUNK):
+                connection.execute(update(ledger).where(ledger.c.id.in_(ids)).values(batch=name, updated_at=now))
+        batches.append(name)
+    return batches
+
+
+def open_records(engine: Engine, batch: str) -> list[str]:
+    """The records of a batch that still have something to send."""
+    query = select(ledger.c.record_id).distinct().where(ledger.c.batch == batch, ledger.c.state.in_(OPEN))
     with engine.connect() as connection:
-        return list(connection.scalars(query.order_by(ledger.c.id)))
+        return list(connection.scalars(query.order_by(ledger.c.record_id)))
 
 
-def open_records(engine: Engine, target: str, first: int, last: int) -> list[str]:
-    """The records of an id range that still have something to send."""
-    query = select(ledger.c.record_id).distinct().where(ledger.c.target == target, ledger.c.id.between(first, last))
+def interrupted(engine: Engine, batch: str) -> list[dict[str, Any]]:
+    """Rows of a batch that a crash left in `sending`."""
+    query = select(ledger).where(ledger.c.batch == batch, ledger.c.state == State.SENDING).order_by(ledger.c.id)
     with engine.connect() as connection:
-        open_rows = query.where(ledger.c.state.in_((State.PLANNED, State.SENDING)))
-        return list(connection.scalars(open_rows.order_by(ledger.c.record_id)))
-
-
-def interrupted(engine: Engine, target: str, first: int, last: int) -> list[dict[str, Any]]:
-    """Rows of an id range that a crash left in `sending`."""
-    with engine.connect() as connection:
-        query = _range(target, first, last).where(ledger.c.state == State.SENDING)
         return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def claim(engine: Engine, target: str, first: int, last: int, *, limit: int, now: datetime) -> list[dict[str, Any]]:
-    """Take up to `limit` planned rows of an id range and mark them `sending`; no two workers get the same row."""
-    query = _range(target, first, last).where(ledger.c.state == State.PLANNED).limit(limit)
+def claim(engine: Engine, batch: str, *, after: int, limit: int, now: datetime) -> list[dict[str, Any]]:
+    """Take the next planned rows of a batch (ids > `after`) and mark them `sending`; no two workers get the same row."""
+    wanted = select(ledger).where(ledger.c.batch == batch, ledger.c.state == State.PLANNED, ledger.c.id > after)
+    query = wanted.order_by(ledger.c.id).limit(limit)
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             query = query.with_for_update(skip_locked=True)
@@ -106,22 +122,23 @@ def claim(engine: Engine, target: str, first: int, last: int, *, limit: int, now
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of a claimed row."""
+    """What became of a claimed row; `created` says whether the platform has stored it just now."""
 
     id: int
     state: State
     remote_id: str | None = None
     error: str = ""
+    created: bool = False
 
 
-def settle(engine: Engine, outcomes: Sequence[Settled], *, now: datetime) -> None:
-    """Write down what became of claimed rows, in one transaction."""
+def settle(engine: Engine, batch: str, outcomes: Sequence[Settled], *, now: datetime) -> None:
+    """Write down what became of claimed rows, in one transaction; rows that are not the batch's any more stay as they are."""
     with engine.begin() as connection:
         for outcome in outcomes:
             values: dict[str, Any] = {"state": outcome.state, "last_error": outcome.error[:500], "updated_at": now}
             if outcome.remote_id:
                 values["remote_id"] = outcome.remote_id
-            connection.execute(update(ledger).where(ledger.c.id == outcome.id).values(values))
+            connection.execute(update(ledger).where(ledger.c.id == outcome.id, ledger.c.batch == batch).values(values))
 
 
 def find(engine: Engine, target: str, record_ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -131,8 +148,14 @@ def find(engine: Engine, target: str, record_ids: Sequence[str]) -> list[dict[st
         return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _range(target: str, first: int, last: int) -> Any:
-    return select(ledger).where(ledger.c.target == target, ledger.c.id.between(first, last)).order_by(ledger.c.id)
+def _takeable(engine: Engine, keys: Iterable[tuple[str, str]], target: str, run_id: str, expired: datetime) -> Iterator[int]:
+    """Ids of open rows that nobody else holds."""
+    for chunk in _chunks(keys, CHUNK):
+        wanted = set(chunk)
+        for row in find(engine, target, sorted({record_id for record_id, _ in chunk})):
+            held = row["batch"] is not None and not row["batch"].startswith(f"{run_id}|") and row["updated_at"] > expired
+            if row["state"] in OPEN and (row["record_id"], row["concept_uri"]) in wanted and not held:
+                yield row["id"]
 
 
 def _insert_missing(connection: Connection) -> Any:
@@ -140,12 +163,7 @@ def _insert_missing(connection: Connection) -> Any:
     return dialect.insert(ledger).on_conflict_do_nothing(index_elements=["record_id", "concept_uri", "target"])
 
 
-def _chunks(statements: Iterable[Statement]) -> Iterable[list[Statement]]:
-    chunk: list[Statement] = []
-    for statement in statements:
-        chunk.append(statement)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
         yield chunk

@@ -1,8 +1,41 @@
 """The tables as SQLAlchemy Core sees them; `sql/migrations` creates them (a test compares the two)."""
 
-from sqlalchemy import JSON, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 
 metadata = MetaData()
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A time in UTC on both sides: SQLite forgets the zone, PostgreSQL answers in the zone of the database."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        if not isinstance(value, datetime):
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
 
 ledger = Table(
     "publication_ledger",
@@ -19,12 +52,13 @@ ledger = Table(
     Column("model_name", String(200), nullable=False),
     Column("model_version", String(50), nullable=False),
     Column("run_id", String(200), nullable=False),
+    Column("batch", String(300)),  # who may send it now
     Column("attempts", Integer, nullable=False, default=0),
     Column("last_error", Text, nullable=False, default=""),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
     UniqueConstraint("record_id", "concept_uri", "target", name="uq_ledger_statement"),
-    Index("ix_ledger_work", "target", "state", "id"),
+    Index("ix_ledger_work", "batch", "state", "id"),
 )
 
 model_versions = Table(
@@ -38,6 +72,6 @@ model_versions = Table(
     Column("sha256", String(64), nullable=False),
     Column("dataset_id", String(100), nullable=False),
     Column("metrics", JSON, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
     UniqueConstraint("name", "version", name="uq_model_version"),
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.datasets.run import Run
@@ -153,3 +154,5 @@ def _check(dataset: str, table: pa.Table, schema: pa.Schema) -> None:
     for declared in schema:
         if not declared.nullable and table[declared.name].null_count:
             raise PoisonedResultError(f"{dataset}: the required column {declared.name} is empty in some rows")
+        if pa.types.is_floating(declared.type) and pc.any(pc.invert(pc.is_finite(table[declared.name]))).as_py():
+            raise PoisonedResultError(f"{dataset}: the column {declared.name} holds NaN or infinity")

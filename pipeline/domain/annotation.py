@@ -45,6 +45,11 @@ def tag_annotation(
     return document
 
 
+def run_page(public_base_url: str, run_id: str) -> str | None:
+    """The page of a run in our web app, where annotations point for their provenance; None while none is public."""
+    return f"{public_base_url.rstrip('/')}/runs/{run_id}" if public_base_url else None
+
+
 def as_request(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document as it is posted: without `id`, which the server refuses on create (annotation contract §5.1)."""
     return {name: value for name, value in document.items() if name != "id"}

@@ -7,7 +7,7 @@ import uuid
 from pipeline.errors import PermanentError
 
 ITEM_BASE = "http://data.europeana.eu/item"
-ITEM_URI = re.compile(r"http://data\.europeana\.eu/item/[^/\s\"]+/[^/\s\"]+")
+RECORD_OF_EUROPEANA = re.compile(r"/[A-Za-z0-9_]+/[A-Za-z0-9_.~%-]+")
 ANNOTATION_BASE = "http://data.europeana.eu/annotation"
 _CANONICAL_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:heritage-enrichment:annotation")
 
@@ -28,10 +28,14 @@ def item_uri(record_id: str) -> str:
     Raises PermanentError for an id that cannot be one: the platform stores wrong targets without a word and never
     finds them again (annotation contract §5.2), so they are refused here.
     """
-    uri = f"{ITEM_BASE}{record_id}"
-    if record_id.startswith("/with/") or not ITEM_URI.fullmatch(uri):
+    if not is_item(record_id):
         raise PermanentError(f"{record_id!r} is not a Europeana record id, so it cannot be an annotation target")
-    return uri
+    return f"{ITEM_BASE}{record_id}"
+
+
+def is_item(record_id: str) -> bool:
+    """Can the record be the target of an annotation on Europeana?"""
+    return not record_id.startswith("/with/") and RECORD_OF_EUROPEANA.fullmatch(record_id) is not None
 
 
 def run_key(run_id: str) -> str:

@@ -97,19 +97,22 @@ def _queries(run: Run) -> list[dict[str, Any]]:
         query, filters = "*:*", [*filters, f'skos_concept:"{run.selection.value}"']
     else:
         raise CriticalError(f"selection kind {run.selection.kind} cannot be harvested from Europeana's search")
+    if run.scope.mode == "pending":
+        raise CriticalError("a harvest has no list of what is pending; its scope is a window, ids or full")
     if run.scope.mode == "ids":
-        ids = run.scope.ids
+        ids = tuple(dict.fromkeys(run.scope.ids))[: run.limit]
         groups = [ids[at : at + IDS_PER_QUERY] for at in range(0, len(ids), IDS_PER_QUERY)]
         # Ids name their records completely: the selection's query must not hide any of them.
-        return [{"query": f"europeana_id:({_any_of(group)})", "filters": []} for group in groups]
+        return [{"query": f"europeana_id:({_any_of(group)})", "filters": [], "ids": list(group)} for group in groups]
     if run.scope.mode == "window":
         start, end = (time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for time in _bounds(run.scope))
         filters.append(f"timestamp_update:[{start} TO {end}}}")  # half-open: allowed in qf, not in query (§1.5)
-    return [{"query": query, "filters": filters}]
+    # The limit stands in the batch: with another one it is another batch.
+    return [{"query": query, "filters": filters, "limit": run.limit}]
 
 
 def _any_of(ids: Sequence[str]) -> str:
-    return " OR ".join(f'"{record_id}"' for record_id in ids)
+    return " OR ".join('"' + record_id.replace("\\", "\\\\").replace('"', '\\"') + '"' for record_id in ids)
 
 
 def _bounds(scope: Scope) -> tuple[datetime, datetime]:
@@ -120,10 +123,13 @@ def _bounds(scope: Scope) -> tuple[datetime, datetime]:
 
 def _harvest(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     started = time.monotonic()
-    counts, rejected = Counts(), list[OutcomeRow]()
+    counts, rejected, found = Counts(), list[OutcomeRow](), set[str]()
     items = _items(run, batch, settings, counts.extra)
-    tables = _record_tables(run, items, counts, rejected)
+    tables = _record_tables(run, items, counts, rejected, found)
     records = lake.write_part(run, "records", batch.number, tables, RECORDS)
+    for record_id in sorted(set(batch.items.get("ids", ())) - found):
+        rejected.append(_not_found(record_id))
+        counts.add(Reason.GONE)
     rows = [asdict(row) | run.columns() for row in rejected]
     outcomes = lake.write_part(run, OUTCOMES_OF_STAGE, batch.number, [as_table("outcomes", rows)], OUTCOMES)
     return Result(counts, {"records": [records], OUTCOMES_OF_STAGE: [outcomes]}, time.monotonic() - started)
@@ -137,13 +143,14 @@ def _items(run: Run, batch: Batch, settings: Settings, extra: Counter[str]) -> I
         for page in client.pages(batch.items["query"], batch.items["filters"], reusability=run.selection.reusability):
             fresh = _unseen(page.items, seen)
             extra["duplicate_ids"] += len(page.items) - len(fresh)
-            if run.limit is not None:
-                fresh = fresh[: max(0, run.limit - len(seen))]
+            limit = batch.items.get("limit")
+            if limit is not None:
+                fresh = fresh[: max(0, limit - len(seen))]
             seen.update(_id(item) for item in fresh)
             extra["total_results"] = page.total
-            progress.advance(len(fresh), total=min(page.total, run.limit or page.total))
+            progress.advance(len(fresh), total=min(page.total, limit or page.total))
             yield fresh
-            if run.limit is not None and len(seen) >= run.limit:
+            if limit is not None and len(seen) >= limit:
                 extra["cut_by_limit"] = 1
                 return
     if missing := extra["total_results"] - len(seen):
@@ -163,7 +170,9 @@ def _id(item: Any) -> str:
     return found if isinstance(found, str) else repr(item)
 
 
-def _record_tables(run: Run, pages: Iterator[list[Any]], counts: Counts, rejected: list[OutcomeRow]) -> Iterator[pa.Table]:
+def _record_tables(
+    run: Run, pages: Iterator[list[Any]], counts: Counts, rejected: list[OutcomeRow], found: set[str]
+) -> Iterator[pa.Table]:
     for page in pages:
         rows = []
         for item in page:
@@ -173,6 +182,7 @@ def _record_tables(run: Run, pages: Iterator[list[Any]], counts: Counts, rejecte
                 counts.add(parsed.reason)
                 continue
             rows.append(_row(parsed) | run.columns())
+            found.add(parsed.record_id)
             if parsed.image_url is None:
                 rejected.append(_no_image(parsed))
             counts.add(None if parsed.image_url else Reason.NO_IMAGE)
@@ -183,6 +193,12 @@ def _row(record: Record) -> dict[str, Any]:
     """The record as a Parquet row: maps as lists of pairs, tuples as lists."""
     row = {name: list(value) if isinstance(value, tuple) else value for name, value in record.__dict__.items()}
     return row | {"titles": list(record.titles.items()), "descriptions": list(record.descriptions.items())}
+
+
+def _not_found(record_id: str) -> OutcomeRow:
+    """An id that was asked for and is not there: gone, or never a record's id."""
+    detail = "the source has no record with this id"
+    return OutcomeRow(STAGE, record_id, record_id, Outcome.GONE, Reason.GONE, detail)
 
 
 def _no_image(record: Record) -> OutcomeRow:

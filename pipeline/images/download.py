@@ -1,6 +1,7 @@
 """Fetch bytes over HTTP: bounded in time, size, redirects and parallel connections; manners and retries included."""
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ MAX_REDIRECTS = 5
 CHUNK = 65_536
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_ROBOTS_TAGS = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
 LONGEST_RETRY_AFTER_S = 60.0
 
 
@@ -97,6 +99,9 @@ class Downloader:
             reason = _status_reason(status)
             outcome = Outcome.GONE if reason is Reason.GONE else Outcome.FAILED
             return Download(outcome, reason, f"HTTP {status}", status=status, final_url=url, attempts=attempt)
+        if self._settings.respect_robots and _unwanted(reply):
+            detail = f"X-Robots-Tag: {reply.headers['X-Robots-Tag']}"
+            return Download(Outcome.REJECTED, Reason.ROBOTS_DISALLOWED, detail, status=status, final_url=url, attempts=attempt)
         limit = self._settings.image_max_bytes
         content = bytearray()
         async for chunk in reply.content.iter_chunked(CHUNK):
@@ -143,6 +148,12 @@ async def fetch_in_order(downloader: Downloader, urls: Sequence[str], *, ahead: 
     finally:
         for task in pending:
             task.cancel()
+
+
+def _unwanted(reply: aiohttp.ClientResponse) -> bool:
+    """Does the host ask machines to leave this picture alone?"""
+    words = re.findall(r"[a-z]+", reply.headers.get("X-Robots-Tag", "").lower())
+    return not _ROBOTS_TAGS.isdisjoint(words)
 
 
 def _status_reason(status: int) -> Reason:

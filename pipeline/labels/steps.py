@@ -50,7 +50,7 @@ def publish_labels(run_key: str, result_keys: list[str], *, settings: Settings) 
     lake = open_lake(settings)
     run = lake.run(run_key)
     result = merge_results(lake, STAGE, result_keys)
-    checks = check_parts(lake, run, "labels", result.parts.get("labels", []))
+    checks = [check_parts(lake, run, name, result.parts.get(name, [])) for name in ("labels", "record_labels")]
     return publish_stage(lake, run, STAGE, result, ["labels", "record_labels", "features"], checks=checks)
 
 
@@ -67,7 +67,7 @@ def _infer(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     counts = Counts()
     bundle = load_bundle(lake.store, batch.items["model"])
     outputs = list(_outputs(lake, run, batch, bundle, counts, settings))
-    columns = bundle.columns() | run.columns()
+    columns = _provenance(bundle, run, settings)
     labels = [row for output in outputs for row in output.labels]
     records = [row | columns for row in record_rows(labels)]
     schema = features_schema(bundle.embedding_width)
@@ -93,7 +93,7 @@ def _outputs(lake: Lake, run: Run, batch: Batch, bundle: Bundle, counts: Counts,
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     judge = Judge.of(bundle, vocabulary, load_policy(settings.policy_file), settings)
     predictor = Predictor(lake.store, bundle)
-    columns = bundle.columns() | run.columns()
+    columns = _provenance(bundle, run, settings)
     with (
         Progress(STAGE, "images", settings=settings, total=len(rows)) as progress,
         lake.store.local_copy(rows[0]["shard_uri"]) as shard,
@@ -103,6 +103,12 @@ def _outputs(lake: Lake, run: Run, batch: Batch, bundle: Bundle, counts: Counts,
             for _ in images.rows:
                 counts.add(None)
             progress.advance(len(images.rows))
+
+
+def _provenance(bundle: Bundle, run: Run, settings: Settings) -> dict[str, Any]:
+    """The model's columns, but the vocabulary that names the concepts is today's, not that of the training."""
+    vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
+    return bundle.columns() | {"vocabulary_version": vocabulary.version} | run.columns()
 
 
 def _output(images: ImageBatch, prediction: Prediction, judge: Judge, columns: dict[str, Any]) -> _Output:

@@ -4,21 +4,31 @@ import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline.clients.annotations import AmbiguousError, AnnotationClient, Created
 from pipeline.database.ledger import Settled, State
-from pipeline.domain.annotation import as_request, tag_annotation
+from pipeline.domain.annotation import as_request, run_page, tag_annotation
 from pipeline.domain.identifiers import ANNOTATION_BASE
 from pipeline.errors import PermanentError, TransientError
 from pipeline.settings import Settings
 
-NAME = "europeana"
+KIND = "europeana"
+
+
+def target_name(settings: Settings) -> str:
+    """The platform's name in the ledger: a stand-in server is another platform than the real one."""
+    return platform_name(KIND, settings.europeana_api_url, "api.europeana.eu")
+
+
+def platform_name(kind: str, url: str, real_host: str) -> str:
+    """`kind` for the real host, `kind@host:port` for any other."""
+    host = urlsplit(url).netloc
+    return kind if host == real_host else f"{kind}@{host}"[:50]
 
 
 class EuropeanaTarget:
     """Sends claimed ledger rows to the Annotation API (annotation contract §10); safe to use from many threads."""
-
-    name = NAME
 
     def __init__(self, settings: Settings) -> None:
         self._client = AnnotationClient(settings)
@@ -42,7 +52,7 @@ class EuropeanaTarget:
         except AmbiguousError as error:
             return self._resolved(row, str(error))
         if isinstance(reply, Created):
-            return Settled(row["id"], State.SENT, reply.remote_id)
+            return Settled(row["id"], State.SENT, reply.remote_id, created=True)
         return self._duplicate(row, reply.numbers)
 
     def resolve(self, row: Mapping[str, Any]) -> Settled:
@@ -55,7 +65,7 @@ class EuropeanaTarget:
             found = self._client.find(row["record_id"], row["body_uri"])
         except (TransientError, PermanentError) as trouble:
             return Settled(row["id"], State.SENDING, error=f"{error}; {trouble}")
-        return Settled(row["id"], State.SENT if found else State.PLANNED, found, "" if found else error)
+        return Settled(row["id"], State.SENT if found else State.PLANNED, found, "" if found else error, created=bool(found))
 
     def document(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The W3C document of a ledger row."""
@@ -63,7 +73,7 @@ class EuropeanaTarget:
             record_id=row["record_id"],
             concept_uri=row["concept_uri"],
             body_uri=row["body_uri"],
-            target=self.name,
+            target=row["target"],
             created=row["created_at"],
             run_page=run_page(self._public_base_url, row["run_id"]),
         )
@@ -83,8 +93,3 @@ class EuropeanaTarget:
 
     def _lock(self, record_id: str) -> threading.Lock:
         return self._locks[zlib.crc32(record_id.encode()) % len(self._locks)]
-
-
-def run_page(public_base_url: str, run_id: str) -> str | None:
-    """The page of a run in our web app, where annotations point for their provenance; None while none is public."""
-    return f"{public_base_url.rstrip('/')}/runs/{run_id}" if public_base_url else None

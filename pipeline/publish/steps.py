@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 from sqlalchemy import Engine
 
 from pipeline.database import connect, ledger
@@ -25,7 +26,7 @@ from pipeline.datasets.stage import (
     publish_stage,
     run_batch,
 )
-from pipeline.domain.identifiers import annotation_canonical
+from pipeline.domain.identifiers import annotation_canonical, is_item
 from pipeline.domain.label import Decision
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.errors import CriticalError
@@ -57,9 +58,10 @@ _LABEL_COLUMNS = (
 
 
 def plan_publication(run_key: str, *, settings: Settings, now: datetime) -> list[str]:
-    """Put the run's statements in the ledger; batches are ranges of rows that still have to go out, by target.
+    """Put the run's statements in the ledger, and those that still have to go out into batches, by target.
 
-    A dry run plans nothing: it leaves no trace outside its own reports.
+    Only the run's own statements are sent: what an earlier run left open goes out when a run says it again, and so
+    only if today's decision still is to publish it. A dry run plans nothing and leaves no trace outside its reports.
     """
     lake = open_lake(settings)
     run = lake.run(run_key)
@@ -67,28 +69,32 @@ def plan_publication(run_key: str, *, settings: Settings, now: datetime) -> list
         return []
     engine = connect(settings)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
-    ranges = []
-    for target in _targets(settings):
-        statements = (_statement(run, row, target, vocabulary) for row in _labels_for(target, lake, run))
+    batches = []
+    for kind, target in _targets(settings).items():
+        statements = (_statement(run, row, target, vocabulary) for row in _sendable(kind, lake, run))
         ledger.plan(engine, statements, now=now)
-        ranges += _ranges(engine, target, settings)
+        names = ledger.assign(
+            engine,
+            ((row["record_id"], row["concept_uri"]) for row in _sendable(kind, lake, run)),
+            target=target,
+            run_id=run.run_id,
+            size=settings.publications_per_batch,
+            lease=timedelta(seconds=settings.publish_lease_s),
+            now=now,
+        )
+        batches += [{"kind": kind, "ledger_batch": name} for name in names]
     # The time is part of the plan: what an earlier plan of the same run has sent says nothing about this one.
-    return plan_stage(lake, run, STAGE, ranges, fingerprint=now.isoformat(), max_batches=settings.max_batches)
+    return plan_stage(lake, run, STAGE, batches, fingerprint=now.isoformat(), max_batches=settings.max_batches)
 
 
-def _targets(settings: Settings) -> list[str]:
-    """Where labels go: Europeana always, WITH once an account is set."""
-    return [europeana.NAME, with_hidden.NAME] if settings.with_username else [europeana.NAME]
-
-
-def _ranges(engine: Engine, target: str, settings: Settings) -> list[dict[str, Any]]:
-    open_ids = ledger.open_ids(engine, target)
-    size = max(settings.publications_per_batch, -(-len(open_ids) // (settings.max_batches // 2)))
-    return [{"target": target, "first": group[0], "last": group[-1]} for group in groups_of(open_ids, size)]
+def _targets(settings: Settings) -> dict[str, str]:
+    """Where labels go, as {kind: name in the ledger}: Europeana always, WITH once an account is set."""
+    targets = {europeana.KIND: europeana.target_name(settings)}
+    return targets | ({with_hidden.KIND: with_hidden.target_name(settings)} if settings.with_username else {})
 
 
 def publish_batch(batch_key: str, *, settings: Settings, now: datetime) -> str:
-    """Send one range of ledger rows; returns the key of the batch's result."""
+    """Send one batch of ledger rows; returns the key of the batch's result."""
     lake = open_lake(settings)
     return run_batch(lake, batch_key, lambda _, batch: _send(batch, settings, now))
 
@@ -100,14 +106,18 @@ def publish_annotations(run_key: str, result_keys: list[str], *, settings: Setti
     sent = merge_results(lake, STAGE, result_keys)
     engine = connect(settings)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
-    counts, rows, refused = Counts(), list[dict[str, Any]](), list[dict[str, Any]]()
-    for group in groups_of(_labels_for(europeana.NAME, lake, run), ledger.CHUNK):
-        for row in _annotation_rows(run, group, engine, vocabulary):
-            rows.append(row)
-            reason = _reason(row["state"])
-            counts.add(reason)
-            refused += [_outcome(row, reason) | run.columns()] if reason else []
-    part = lake.write_part(run, "annotations", 0, [as_table("annotations", rows)], ANNOTATIONS)
+    counts, refused = Counts(), list[dict[str, Any]]()
+
+    def tables() -> Iterator[pa.Table]:
+        for group in groups_of(_labels_for(europeana.KIND, lake, run), ledger.CHUNK):
+            rows = list(_annotation_rows(run, group, europeana.target_name(settings), engine, vocabulary))
+            for row in rows:
+                reason = _reason(row["state"])
+                counts.add(reason)
+                refused.extend([_outcome(row, reason) | run.columns()] if reason else [])
+            yield as_table("annotations", rows)
+
+    part = lake.write_part(run, "annotations", 0, tables(), ANNOTATIONS)
     outcomes = lake.write_part(run, OUTCOMES_OF_STAGE, 0, [as_table("outcomes", refused)], OUTCOMES)
     result = Result(counts, {"annotations": [part], OUTCOMES_OF_STAGE: [outcomes]}, sent.seconds)
     return publish_stage(
@@ -116,18 +126,23 @@ def publish_annotations(run_key: str, result_keys: list[str], *, settings: Setti
         STAGE,
         result,
         ["annotations", OUTCOMES_OF_STAGE],
-        sent_now=sent.counts.extra[f"sent_{europeana.NAME}"],
-        hidden_sent_now=sent.counts.extra[f"sent_{with_hidden.NAME}"],
+        sent_now=sent.counts.extra[f"created_{europeana.KIND}"],
+        hidden_sent_now=sent.counts.extra[f"created_{with_hidden.KIND}"],
         sending=sent.counts.to_json(),
         dry_run=run.dry_run,
     )
 
 
-def _labels_for(target: str, lake: Lake, run: Run) -> Iterator[dict[str, Any]]:
+def _labels_for(kind: str, lake: Lake, run: Run) -> Iterator[dict[str, Any]]:
     """The record labels that a target gets: Europeana what is published, WITH what stays hidden but may leave."""
-    wanted = Decision.PUBLISH if target == europeana.NAME else Decision.HIDDEN
+    wanted = Decision.PUBLISH if kind == europeana.KIND else Decision.HIDDEN
     for batch in lake.rows(run, "record_labels", _LABEL_COLUMNS):
         yield from (row for row in batch.to_pylist() if row["decision"] == wanted and row["why"] not in _STAYS_HERE)
+
+
+def _sendable(kind: str, lake: Lake, run: Run) -> Iterator[dict[str, Any]]:
+    """Those of a record that can be the target of an annotation; the others end as `refused`, unsent."""
+    return (row for row in _labels_for(kind, lake, run) if is_item(row["record_id"]))
 
 
 def _statement(run: Run, row: dict[str, Any], target: str, vocabulary: Vocabulary) -> Statement:
@@ -149,61 +164,79 @@ def _statement(run: Run, row: dict[str, Any], target: str, vocabulary: Vocabular
 
 def _send(batch: Batch, settings: Settings, now: datetime) -> Result:
     started = time.monotonic()
-    engine, counts = connect(settings), Counts()
-    target = EuropeanaTarget(settings) if batch.items["target"] == europeana.NAME else WithTarget(settings)
-    first, last = batch.items["first"], batch.items["last"]
+    kind, name = batch.items["kind"], batch.items["ledger_batch"]
+    target = EuropeanaTarget(settings) if kind == europeana.KIND else WithTarget(settings)
     with (
         ThreadPoolExecutor(settings.publish_concurrency) as threads,
-        Progress(f"{STAGE} {target.name}", "annotations", settings=settings, total=last - first + 1) as progress,
+        Progress(f"{STAGE} {kind}", "annotations", settings=settings) as progress,
     ):
-        target.prepare(ledger.open_records(engine, target.name, first, last))
-        interrupted = ledger.interrupted(engine, target.name, first, last)
-        for outcome in _settled(engine, threads, target.resolve, interrupted, now):
-            if outcome.state != State.PLANNED:  # a row that never arrived is counted when it is sent, below
-                _count(counts, target.name, outcome)
-                counts.extra["recovered"] += 1
-        once: set[int] = set()
-        while rows := ledger.claim(engine, target.name, first, last, limit=CLAIM, now=now):
-            outcomes = _settled(engine, threads, target.send, rows, now)
-            progress.advance(len(rows))
-            back = {outcome.id for outcome in outcomes if outcome.state == State.PLANNED}
-            for outcome in outcomes:
-                if outcome.id not in back or outcome.id in once:
-                    _count(counts, target.name, outcome)
-            if back & once:  # put off twice, by a lock or a full quota: the next run takes them up
-                break
-            once |= back
-    return Result(counts, {}, time.monotonic() - started, final=not counts.reasons.keys() & {State.PLANNED, State.SENDING})
+        sender = _Sender(connect(settings), name, kind, threads, progress, now)
+        target.prepare(ledger.open_records(sender.engine, name))
+        sender.resolve(target.resolve)
+        put_off = sender.send(target.send)
+        if put_off:  # a lock or a full quota: once more after a pause, then a later run takes them up
+            time.sleep(settings.publish_pause_s)
+            put_off = sender.send(target.send)
+    for _ in range(put_off):
+        sender.counts.add(State.PLANNED)
+    final = not sender.counts.reasons.keys() & {State.PLANNED, State.SENDING}
+    return Result(sender.counts, {}, time.monotonic() - started, final)
 
 
-def _count(counts: Counts, target: str, outcome: Settled) -> None:
-    counts.add(None if outcome.state == State.SENT else outcome.state)
-    counts.extra[f"sent_{target}"] += outcome.state == State.SENT
+@dataclass
+class _Sender:
+    """Moves the rows of one ledger batch through a target, and counts what became of them."""
 
+    engine: Engine
+    batch: str
+    kind: str
+    threads: Executor
+    progress: Progress
+    now: datetime
+    counts: Counts = field(default_factory=Counts)
 
-def _settled(
-    engine: Engine,
-    threads: Executor,
-    work: Callable[[Mapping[str, Any]], Settled],
-    rows: Sequence[Mapping[str, Any]],
-    now: datetime,
-) -> list[Settled]:
-    """Do the work for all rows and write down every outcome, before a CriticalError among them goes up."""
-    futures = [threads.submit(work, row) for row in rows]
-    outcomes = [future.result() for future in futures if future.exception() is None]
-    if outcomes:
-        ledger.settle(engine, outcomes, now=now)
-    for future in futures:
-        future.result()
-    return outcomes
+    def resolve(self, work: Callable[[Mapping[str, Any]], Settled]) -> None:
+        """Ask about the rows whose sending was cut off."""
+        for outcome in self._settled(work, ledger.interrupted(self.engine, self.batch)):
+            if outcome.state != State.PLANNED:  # a row that never arrived is counted when it is sent
+                self._count(outcome)
+                self.counts.extra["recovered"] += 1
+
+    def send(self, work: Callable[[Mapping[str, Any]], Settled]) -> int:
+        """Send every planned row once; returns how many were put off by the platform."""
+        after = put_off = 0
+        while rows := ledger.claim(self.engine, self.batch, after=after, limit=CLAIM, now=self.now):
+            after = rows[-1]["id"]
+            for outcome in self._settled(work, rows):
+                if outcome.state == State.PLANNED:
+                    put_off += 1
+                else:
+                    self._count(outcome)
+            self.progress.advance(len(rows))
+        return put_off
+
+    def _count(self, outcome: Settled) -> None:
+        self.counts.add(None if outcome.state in (State.SENT, State.DUPLICATE) else outcome.state)
+        self.counts.extra[f"created_{self.kind}"] += outcome.created
+        self.counts.extra["duplicates"] += outcome.state == State.DUPLICATE
+
+    def _settled(self, work: Callable[[Mapping[str, Any]], Settled], rows: Sequence[Mapping[str, Any]]) -> list[Settled]:
+        """Do the work for all rows and write down every outcome, before a CriticalError among them goes up."""
+        futures = [self.threads.submit(work, row) for row in rows]
+        outcomes = [future.result() for future in futures if future.exception() is None]
+        if outcomes:
+            ledger.settle(self.engine, self.batch, outcomes, now=self.now)
+        for future in futures:
+            future.result()
+        return outcomes
 
 
 def _annotation_rows(
-    run: Run, labels: Sequence[dict[str, Any]], engine: Engine, vocabulary: Vocabulary
+    run: Run, labels: Sequence[dict[str, Any]], target: str, engine: Engine, vocabulary: Vocabulary
 ) -> Iterator[dict[str, Any]]:
     known = {
         (row["record_id"], row["concept_uri"]): row
-        for row in ledger.find(engine, europeana.NAME, sorted({label["record_id"] for label in labels}))
+        for row in ledger.find(engine, target, sorted({label["record_id"] for label in labels}))
     }
     for label in labels:
         row = known.get((label["record_id"], label["concept_uri"]))
@@ -211,12 +244,12 @@ def _annotation_rows(
             "record_id": label["record_id"],
             "concept_uri": label["concept_uri"],
             "body_uri": vocabulary.by_slug[label["label"]].body_uri,
-            "target": europeana.NAME,
-            "state": row["state"] if row else Reason.NOT_SENT,
+            "target": target,
+            "state": row["state"] if row else (Reason.NOT_SENT if is_item(label["record_id"]) else State.REFUSED),
             "remote_id": row["remote_id"] if row else None,
-            "canonical": annotation_canonical(label["record_id"], label["concept_uri"], europeana.NAME),
+            "canonical": annotation_canonical(label["record_id"], label["concept_uri"], target),
             "score": label["max_score"],
-            "stated_at": _utc(row["created_at"]) if row else run.created_at,
+            "stated_at": row["created_at"] if row else run.created_at,
             "stated_by_run": row["run_id"] if row else run.run_id,
             "detail": row["last_error"] if row else "",
             **{name: label[name] for name in _LABEL_COLUMNS if name.startswith(("model_", "preprocessing", "vocabulary"))},
@@ -234,8 +267,3 @@ def _reason(state: str) -> Reason | None:
 def _outcome(row: dict[str, Any], reason: Reason) -> dict[str, Any]:
     outcome = Outcome.REJECTED if reason is Reason.REFUSED else Outcome.SKIPPED
     return asdict(OutcomeRow(STAGE, row["canonical"], row["record_id"], outcome, reason, row["detail"]))
-
-
-def _utc(time: datetime) -> datetime:
-    """SQLite forgets the zone of what was stored in UTC."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time

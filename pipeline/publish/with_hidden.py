@@ -5,22 +5,25 @@ they stay out of every campaign, and out of the crowd's queue.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from typing import Any
 
 from pipeline.clients.with_platform import WithClient
 from pipeline.database.ledger import Settled, State
 from pipeline.errors import PermanentError, TransientError
+from pipeline.publish.europeana import platform_name
 from pipeline.settings import Settings
 from pipeline.vocabulary import load_vocabulary
 
-NAME = "with"
+KIND = "with"
+
+
+def target_name(settings: Settings) -> str:
+    """The platform's name in the ledger: a stand-in server is another platform than the real one."""
+    return platform_name(KIND, settings.with_api_url, "api.crowdheritage.eu")
 
 
 class WithTarget:
     """Sends claimed ledger rows to WITH; safe to use from many threads."""
-
-    name = NAME
 
     def __init__(self, settings: Settings) -> None:
         self._client = WithClient(settings)
@@ -38,7 +41,7 @@ class WithTarget:
         if concept:
             body["label"] = {language: [text] for language, text in concept.labels.items()}
             body["label"]["default"] = [concept.label("en")]
-        generated = row["created_at"].replace(tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        generated = row["created_at"].strftime("%Y-%m-%dT%H:%M:%S.000Z")
         try:
             remote_id = self._client.annotate(
                 row["record_id"], body, generator=self._generator, confidence=row["score"], generated=generated
@@ -47,7 +50,7 @@ class WithTarget:
             return Settled(row["id"], State.REFUSED, error=str(error))
         except TransientError as error:
             return Settled(row["id"], State.PLANNED, error=str(error))
-        return Settled(row["id"], State.SENT, remote_id)
+        return Settled(row["id"], State.SENT, remote_id, created=True)
 
     def resolve(self, row: Mapping[str, Any]) -> Settled:
         """A row whose sending was cut off may be sent again: WITH gives back the annotation that it has."""

@@ -12,7 +12,21 @@ from pipeline.domain.outcome import Outcome, Reason
 from pipeline.errors import CriticalError, PoisonedResultError
 from pipeline.settings import Settings
 
+# A link that is gone or a picture that is too small is one record's matter; these are a network's, a host's or ours.
+_FAULTS = (
+    Reason.HTTP_4XX,
+    Reason.HTTP_5XX,
+    Reason.TIMEOUT,
+    Reason.CONNECTION,
+    Reason.SSRF_REFUSED,
+    Reason.NOT_AN_IMAGE,
+)
+
 Rule = tuple[str, dict[str, Any]]
+
+# What says something only about many rows: a model that gives the same score for everything is broken.
+SPREAD: dict[str, list[Rule]] = {"labels": [("ExpectColumnStdevToBeBetween", {"column": "score", "min_value": 1e-6})]}
+FEWEST_FOR_SPREAD = 2
 
 # What must hold for every part, by dataset: (expectation, its arguments). Required columns are the schema's matter.
 RULES: dict[str, list[Rule]] = {
@@ -38,8 +52,16 @@ RULES: dict[str, list[Rule]] = {
         ("ExpectColumnValuesToBeBetween", {"column": "score", "min_value": 0, "max_value": 1}),
         ("ExpectColumnValuesToBeBetween", {"column": "raw_score", "min_value": 0, "max_value": 1}),
         ("ExpectColumnValuesToBeInSet", {"column": "decision", "value_set": [str(decision) for decision in Decision]}),
-        ("ExpectColumnProportionOfUniqueValuesToBeBetween", {"column": "score", "min_value": 1e-9}),
-        ("ExpectColumnStdevToBeBetween", {"column": "score", "min_value": 1e-6}),
+    ],
+    "record_labels": [
+        ("ExpectCompoundColumnsToBeUnique", {"column_list": ["record_id", "concept_uri", "label"]}),
+        ("ExpectColumnValuesToBeBetween", {"column": "max_score", "min_value": 0, "max_value": 1}),
+        ("ExpectColumnValuesToBeInSet", {"column": "decision", "value_set": [str(decision) for decision in Decision]}),
+    ],
+    "suggestions": [
+        ("ExpectCompoundColumnsToBeUnique", {"column_list": ["record_id", "related_record_id"]}),
+        ("ExpectColumnValuesToBeBetween", {"column": "score", "min_value": 0, "max_value": 1.0001}),
+        ("ExpectColumnValuesToBeBetween", {"column": "rank", "min_value": 1}),
     ],
 }
 
@@ -51,8 +73,6 @@ def check_parts(lake: Lake, run: Run, dataset: str, parts: Sequence[Part]) -> di
     """
     checked = 0
     for part in parts:
-        if part.rows < 2:  # a spread of one value says nothing
-            continue
         if broken := _broken_rules(lake, dataset, part):
             raise PoisonedResultError(f"run {run.run_id} is blocked: {dataset} part {part.key}: " + "; ".join(broken))
         checked += part.rows
@@ -61,7 +81,7 @@ def check_parts(lake: Lake, run: Run, dataset: str, parts: Sequence[Part]) -> di
 
 def check_failures(stage: str, counts: Counts, settings: Settings) -> None:
     """Raise CriticalError when so many inputs failed that something is wrong with the run, not with them."""
-    failed = sum(counts.reasons[reason] for reason in (Reason.HTTP_5XX, Reason.TIMEOUT, Reason.CONNECTION, Reason.SSRF_REFUSED))
+    failed = sum(counts.reasons[reason] for reason in _FAULTS)
     if counts.inputs and failed / counts.inputs > settings.max_failed_share:
         raise CriticalError(
             f"{stage}: {failed} of {counts.inputs} inputs failed ({dict(counts.reasons)}), more than "
@@ -73,7 +93,8 @@ def _broken_rules(lake: Lake, dataset: str, part: Part) -> list[str]:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # the house does not phone home
     import great_expectations as gx
 
-    columns = {name for _, arguments in RULES[dataset] for name in _columns(arguments)}
+    rules = RULES[dataset] + (SPREAD.get(dataset, []) if part.rows >= FEWEST_FOR_SPREAD else [])
+    columns = {name for _, arguments in rules for name in _columns(arguments)}
     with lake.store.local_copy(part.key) as path:
         import pandas as pd
 
@@ -82,7 +103,7 @@ def _broken_rules(lake: Lake, dataset: str, part: Part) -> list[str]:
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
     asset = context.data_sources.add_pandas("lake").add_dataframe_asset(dataset)
     batch = asset.add_batch_definition_whole_dataframe("part").get_batch({"dataframe": frame})
-    suite = gx.ExpectationSuite(dataset, expectations=[getattr(gx.expectations, name)(**args) for name, args in RULES[dataset]])
+    suite = gx.ExpectationSuite(dataset, expectations=[getattr(gx.expectations, name)(**args) for name, args in rules])
     outcome = batch.validate(suite)
     return [_sentence(result) for result in outcome.results if not result.success]
 

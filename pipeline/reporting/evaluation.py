@@ -17,8 +17,8 @@ from pipeline.vocabulary import Vocabulary
 TYPE = "type"
 
 
-def evaluate_run(lake: Lake, run: Run, folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Figures on the held-out `test` split, and how many suggestions share a true main type."""
+def evaluate_run(lake: Lake, run: Run, folder: Path, vocabulary: Vocabulary) -> dict[str, Any] | None:
+    """Figures on the held-out `test` split, and how many suggestions share a true main type; None if the run has none of it."""
     rows = {row.record_id: row for row in read_collection(folder).rows}
     held_out = {record_id: row for record_id, row in rows.items() if row.split == "test"}
     scores: dict[str, dict[str, float]] = defaultdict(dict)
@@ -32,11 +32,14 @@ def evaluate_run(lake: Lake, run: Run, folder: Path, vocabulary: Vocabulary) -> 
                 if label["decision"] == Decision.PUBLISH:
                     published[label["record_id"]].add(label["label"])
     columns, ids = sorted(slugs), sorted(scores)
+    if not ids:
+        return None
+    shape = (len(ids), len(columns))
     figures = evaluate(
         columns,
-        np.array([[scores[i].get(slug, 0.0) for slug in columns] for i in ids], dtype=np.float64).reshape(len(ids), -1),
-        np.array([label_row(held_out[i], vocabulary, columns) for i in ids], dtype=np.int8).reshape(len(ids), -1),
-        np.array([[slug in published[i] for slug in columns] for i in ids], dtype=bool).reshape(len(ids), -1),
+        np.array([[scores[i].get(slug, 0.0) for slug in columns] for i in ids], dtype=np.float64).reshape(shape),
+        np.array([label_row(held_out[i], vocabulary, columns) for i in ids], dtype=np.int8).reshape(shape),
+        np.array([[slug in published[i] for slug in columns] for i in ids], dtype=bool).reshape(shape),
     )
     return {"split": "test", **figures, "suggestions": _matching_suggestions(lake, run, rows, vocabulary)}
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from pipeline.datasets.lake import Lake
 from pipeline.datasets.run import Run
 from pipeline.datasets.schemas import LABELS, SUGGESTIONS
-from pipeline.domain.annotation import annotation_errors, tag_annotation
-from pipeline.domain.identifiers import ITEM_BASE
+from pipeline.domain.annotation import annotation_errors, run_page, tag_annotation
+from pipeline.domain.identifiers import ITEM_BASE, is_item
 from pipeline.domain.label import Decision
 from pipeline.errors import PoisonedResultError
 from pipeline.settings import Settings
@@ -104,6 +104,8 @@ def _write_annotations(path: Path, lake: Lake, run: Run, settings: Settings) -> 
     with path.open("w", encoding="utf-8") as handle:
         for batch in lake.rows(run, "annotations"):
             for row in batch.to_pylist():
+                if not is_item(row["record_id"]):  # refused: no annotation can point to it
+                    continue
                 document = annotation_document(row, settings)
                 if errors := annotation_errors(document):
                     raise PoisonedResultError(f"the annotation of {row['record_id']} is not W3C: {'; '.join(errors)}")
@@ -112,13 +114,12 @@ def _write_annotations(path: Path, lake: Lake, run: Run, settings: Settings) -> 
 
 def annotation_document(row: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """A row of the `annotations` dataset as the document that was, or would be, sent."""
-    page = f"{settings.public_base_url.rstrip('/')}/runs/{row['stated_by_run']}" if settings.public_base_url else None
     return tag_annotation(
         record_id=row["record_id"],
         concept_uri=row["concept_uri"],
         body_uri=row["body_uri"],
         target=row["target"],
         created=row["stated_at"],
-        run_page=page,
+        run_page=run_page(settings.public_base_url, row["stated_by_run"]),
         remote_id=row["remote_id"],
     )

@@ -2,6 +2,7 @@
 
 import base64
 from collections import defaultdict
+from itertools import islice
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -24,10 +25,9 @@ def render_page(lake: Lake, run: Run, report: dict[str, Any]) -> str:
 
 def _samples(lake: Lake, run: Run) -> list[dict[str, Any]]:
     """Records spread evenly over the run, with pictures, labels and related pictures."""
-    places = _picture_places(lake, run)
-    ids = sorted(places)
-    chosen = ids[:: max(1, len(ids) // SAMPLES)][:SAMPLES]
+    chosen = _chosen(lake, run)
     labels, related = _labels(lake, run, set(chosen)), _related(lake, run, set(chosen))
+    places = _picture_places(lake, run, {*chosen, *(other for others in related.values() for other in others)})
     return [
         {
             "record_id": record_id,
@@ -43,13 +43,25 @@ def _samples(lake: Lake, run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _picture_places(lake: Lake, run: Run) -> dict[str, tuple[str, int, int]]:
+def _chosen(lake: Lake, run: Run) -> list[str]:
+    """Every so-many-th record with a picture; counted first, so that not all ids are held at once."""
+    stored = (
+        row["record_id"]
+        for batch in lake.rows(run, "images", ("record_id", "shard_uri"))
+        for row in batch.to_pylist()
+        if row["shard_uri"]
+    )
+    step = max(1, sum(part.rows for part in lake.parts(run, "features")) // SAMPLES)
+    return list(islice(stored, 0, None, step))[:SAMPLES]
+
+
+def _picture_places(lake: Lake, run: Run, wanted: set[str]) -> dict[str, tuple[str, int, int]]:
     columns = ("record_id", "shard_uri", "shard_offset", "shard_size")
     return {
         row["record_id"]: (row["shard_uri"], row["shard_offset"], row["shard_size"])
         for batch in lake.rows(run, "images", columns)
         for row in batch.to_pylist()
-        if row["shard_uri"]
+        if row["shard_uri"] and row["record_id"] in wanted
     }
 
 

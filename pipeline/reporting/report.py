@@ -43,7 +43,9 @@ def write_report(run_key: str, *, settings: Settings) -> str:
         (folder / "run_report.html").write_text(render_page(lake, run, report), encoding="utf-8")
         for path in sorted(folder.iterdir()):
             lake.store.put_file(f"exports/run={run.run_id}/{path.name}", path)
-        _point_latest_at(_moved(folder, exports / run.run_id), settings.var_dir / "latest")
+        place = _moved(folder, exports / f"{run.run_id}.{run.attempt}")
+        _point_latest_at(place, settings.var_dir / "latest")
+        _remove_older(exports, run, place)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     lake.write_json(run.finished_key, report["summary"])
@@ -69,6 +71,7 @@ def build_report(lake: Lake, run: Run, vocabulary: Vocabulary, settings: Setting
         "summary": _summary(stages),
         "stages": stages,
         "accounting": accounting,
+        "completeness": _completeness(stages["harvest"]["counts"]["extra"]),
         "failures": {"by_reason": reasons, "by_provider": by_provider, "rows": outcomes},
         "labels_per_concept": _labels_per_concept(lake, run),
         "model": _model(lake, run),
@@ -95,6 +98,12 @@ def _accounting(counts: dict[str, Counts]) -> list[dict[str, Any]]:
         ("statements = on the platform + every other state", publish.inputs, publish.ok + publish.reasons.total()),
     ]
     return [{"check": check, "left": left, "right": right, "adds_up": left == right} for check, left, right in checks]
+
+
+def _completeness(extra: dict[str, int]) -> dict[str, int]:
+    """What the source promised and what is missing of it; a run with a limit stops on purpose."""
+    names = ("total_results", "missing", "duplicate_ids", "cut_by_limit")
+    return {name: extra.get(name, 0) for name in names}
 
 
 def _summary(stages: dict[str, Any]) -> dict[str, Any]:
@@ -150,10 +159,17 @@ def _model(lake: Lake, run: Run) -> dict[str, Any]:
 
 
 def _moved(folder: Path, place: Path) -> Path:
+    """Into a place of its own for each attempt: what `latest` points at stays until the link has been swapped."""
     if place.exists():
         shutil.rmtree(place)
     folder.chmod(0o755)
     return folder.rename(place)
+
+
+def _remove_older(exports: Path, run: Run, newest: Path) -> None:
+    for path in exports.glob(f"{run.run_id}.*"):
+        if path != newest:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _point_latest_at(folder: Path, link: Path) -> None:

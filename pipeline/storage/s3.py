@@ -20,10 +20,12 @@ class S3Store:
         self._client = self._connect()
 
     def put_bytes(self, key: str, data: bytes) -> None:
-        self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
+        with self._translated(key):
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
 
     def put_file(self, key: str, path: Path) -> None:
-        self._client.upload_file(str(path), self._bucket, self._prefix + key)
+        with self._translated(key):
+            self._client.upload_file(str(path), self._bucket, self._prefix + key)
 
     def get_bytes(self, key: str) -> bytes:
         return self._read(key)
@@ -38,41 +40,52 @@ class S3Store:
     def local_copy(self, key: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="enrich-") as folder:
             path = Path(folder) / key.rpartition("/")[2]
-            try:
+            with self._translated(key):
                 self._client.download_file(self._bucket, self._prefix + key, str(path))
-            except self._client.exceptions.ClientError as error:
-                raise self._meaning(error, key) from error
             yield path
 
     def exists(self, key: str) -> bool:
         try:
-            self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
-        except self._client.exceptions.ClientError as error:
-            meaning = self._meaning(error, key)
-            if isinstance(meaning, FileNotFoundError):
-                return False
-            raise meaning from error
+            with self._translated(key):
+                self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        except FileNotFoundError:
+            return False
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + prefix)
-        for page in pages:
-            for entry in page.get("Contents", ()):
-                yield entry["Key"].removeprefix(self._prefix)
+        with self._translated(prefix):
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield entry["Key"].removeprefix(self._prefix)
 
     def delete(self, key: str) -> None:
-        self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+        with self._translated(key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
 
     def address(self, key: str) -> str:
         return f"{self.root}/{key}"
 
     def _read(self, key: str, **options: str) -> bytes:
-        try:
+        with self._translated(key):
             reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **options)
-        except self._client.exceptions.ClientError as error:
-            raise self._meaning(error, key) from error
-        content: bytes = reply["Body"].read()
+            content: bytes = reply["Body"].read()
         return content
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """boto3's errors as ours: an absent key, refused or missing credentials, passing trouble."""
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+        try:
+            yield
+        except ClientError as error:
+            raise self._meaning(error, key) from error
+        except NoCredentialsError as error:
+            raise CriticalError(f"{self.root}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
+        except (BotoCoreError, Boto3Error) as error:
+            raise TransientError(f"{self.address(key)}: {error}") from error
 
     def _meaning(self, error: Any, key: str) -> Exception:
         """An absent key, refused credentials, or passing trouble."""

@@ -26,6 +26,7 @@ from pipeline.domain.label import Decision
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.suggestion import concept_agreement, relatedness, shared_concepts
 from pipeline.index.neighbours import load_index, nearest, save_index
+from pipeline.quality.gates import check_parts
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
 
@@ -72,7 +73,9 @@ def publish_suggestions(run_key: str, result_keys: list[str], *, settings: Setti
     """Make the suggestions visible; returns the key of the stage's report."""
     lake = open_lake(settings)
     run = lake.run(run_key)
-    return publish_stage(lake, run, STAGE, merge_results(lake, STAGE, result_keys), ["suggestions", OUTCOMES_OF_STAGE])
+    result = merge_results(lake, STAGE, result_keys)
+    checks = check_parts(lake, run, "suggestions", result.parts.get("suggestions", []))
+    return publish_stage(lake, run, STAGE, result, ["suggestions", OUTCOMES_OF_STAGE], checks=checks)
 
 
 def _features(lake: Lake, run: Run) -> tuple[npt.NDArray[np.float32], list[str], list[str], dict[str, str]]:

@@ -1,5 +1,6 @@
 """Train by a recipe on a collection's `train` split, measure on its `test` split, register and release."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,17 @@ from pipeline.vocabulary import load_vocabulary
 
 log = structlog.get_logger()
 
+# Settings that change what training gives: with other values another version is trained.
+_SETTINGS = (
+    "target_precision",
+    "review_precision",
+    "precision_confidence",
+    "derivative_side_px",
+    "derivative_quality",
+    "image_min_side_px",
+    "image_max_aspect",
+)
+
 
 def train(
     collection_dir: Path, recipe_name: str, name: str, *, settings: Settings, now: datetime, again: bool = False
@@ -43,8 +55,14 @@ def train(
     for problem in (*collection.problems, *unknown_concepts(collection, vocabulary)):
         log.warning("collection_problem", problem=problem)
     engine, store = connect(settings), open_lake(settings).store
-    dataset_id = (
-        f"{collection.fingerprint()[:16]}-{recipe.fingerprint()}-{_weights_mark(settings, recipe)}-{vocabulary.version}"
+    dataset_id = "-".join(
+        (
+            collection.fingerprint()[:16],
+            recipe.fingerprint(),
+            _weights_mark(settings, recipe),
+            vocabulary.version,
+            settings.fingerprint(*_SETTINGS)[:8],
+        )
     )
     if not again and (known := _released(engine, store, name, dataset_id)):
         log.info("model_known", name=name, version=known.version)
@@ -67,7 +85,10 @@ def _released(engine: Engine, store: ObjectStore, name: str, dataset_id: str) ->
 def _weights_mark(settings: Settings, recipe: Recipe) -> str:
     if recipe.kind == "scratch":
         return "none"
-    return settings.model_weights_file.name[:40] if settings.model_weights_file else "imagenet"
+    if settings.model_weights_file is None or not settings.model_weights_file.is_file():
+        return "imagenet"
+    with settings.model_weights_file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()[:12]
 
 
 def _heads(train_split: LabelledImages, fitted: Fitted, settings: Settings) -> tuple[ConceptHead, ...]:

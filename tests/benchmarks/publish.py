@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import requests
@@ -65,8 +65,11 @@ def _ours(var: Path, platform: SandboxProcess, count: int) -> float:
         )
         for number in range(count)
     )
-    ledger.plan(connect(settings), statements, now=NOW)
-    batch = Batch("runs/run=bench/run.json", "publish", 0, {"target": "europeana", "first": 1, "last": count}, "")
+    engine = connect(settings)
+    ledger.plan(engine, statements, now=NOW)
+    keys = ((f"/1/ours_{number}", BODY) for number in range(count))
+    names = ledger.assign(engine, keys, target="europeana", run_id="bench", size=count, lease=timedelta(hours=1), now=NOW)
+    batch = Batch("runs/run=bench/run.json", "publish", 0, {"kind": "europeana", "ledger_batch": names[0]}, "")
     started = time.monotonic()
     result = _send(batch, settings, NOW)
     seconds = time.monotonic() - started

@@ -139,7 +139,7 @@ def serving(answers: Callable[[str, str], Reply]) -> Iterator[str]:
         ((200, HTML), PermanentError),
         ((200, b"null"), PermanentError),
         ((400, b""), PermanentError),
-        ((500, b'{"error": "Cannot retrieve resource"}'), PermanentError),
+        ((500, b'{"error": "Cannot retrieve resource"}'), TransientError),
         ((429, b"{}"), TransientError),
         ((502, HTML), TransientError),
         ((503, HTML), TransientError),

@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,45 +21,56 @@ STAGES = ("harvest", "images", "labels", "suggestions", "publish", "report")
 
 
 @pytest.fixture
-def platform(tmp_path: Path, small_collection: Path) -> Iterator[SandboxProcess]:
-    """A fresh platform that serves the small collection."""
-    options = SandboxOptions(
-        collection=small_collection,
-        state_dir=tmp_path / "platform",
-        vocabulary_path=PROJECT_ROOT / "vocab" / "concepts.yaml",
-        port=free_port(),
-    )
-    with SandboxProcess(options) as process:
-        yield process
+def start_platform(tmp_path: Path, small_collection: Path) -> Iterator[Callable[..., SandboxProcess]]:
+    """Start fresh platforms that serve the small collection; keyword arguments change their options."""
+    with ExitStack() as stack:
+
+        def start(**changes: Any) -> SandboxProcess:
+            options = SandboxOptions(
+                collection=small_collection,
+                state_dir=tmp_path / f"platform-{free_port()}",
+                vocabulary_path=PROJECT_ROOT / "vocab" / "concepts.yaml",
+                port=free_port(),
+            )
+            return stack.enter_context(SandboxProcess(replace(options, **changes)))
+
+        yield start
+
+
+@pytest.fixture
+def platform(start_platform: Callable[..., SandboxProcess]) -> SandboxProcess:
+    """A fresh platform."""
+    return start_platform()
 
 
 @pytest.fixture
 def make_settings(
-    platform: SandboxProcess, trained_var: Path, small_collection: Path, tmp_path: Path
+    request: pytest.FixtureRequest, trained_var: Path, small_collection: Path, tmp_path: Path
 ) -> Callable[..., Settings]:
-    """Settings for the platform with a var folder of their own; keyword arguments change single ones."""
+    """Settings for a platform with a var folder of their own; keyword arguments change single ones."""
 
-    def make(name: str = "var", **changes: Any) -> Settings:
+    def make(name: str = "var", *, platform: SandboxProcess | None = None, **changes: Any) -> Settings:
+        server = platform or request.getfixturevalue("platform")
         var = tmp_path / name
         if not var.exists():
             shutil.copytree(trained_var, var)
-        port = platform.options.port
         values: dict[str, Any] = {
             "var_dir": var,
-            "europeana_api_url": f"{platform.url}/europeana",
-            "europeana_auth_url": f"{platform.url}/auth",
-            "europeana_api_key": platform.key,
+            "europeana_api_url": f"{server.url}/europeana",
+            "europeana_auth_url": f"{server.url}/auth",
+            "europeana_api_key": server.key,
             "annotation_client_id": "sandbox",
             "annotation_client_secret": "sandbox",
-            "with_api_url": f"{platform.url}/with",
+            "with_api_url": f"{server.url}/with",
             "with_username": "sandbox",
             "with_password": "sandbox",
-            "private_image_hosts": ",".join(f"{host}:{port}" for host in IMAGE_HOSTS),
+            "private_image_hosts": ",".join(f"{host}:{server.options.port}" for host in IMAGE_HOSTS),
             "truth_collection": small_collection,
             "download_attempts": 1,
             "images_per_batch": 50,
             "suggestions_per_batch": 60,
             "publications_per_batch": 2_000,
+            "publish_pause_s": 0.1,
         }
         return Settings(**(values | changes))
 

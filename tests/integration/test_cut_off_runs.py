@@ -28,8 +28,9 @@ def data_files(settings):
     return {
         str(path.relative_to(lake)): path.read_bytes()
         for path in sorted(lake.rglob("*"))
-        # Annotations carry the remote ids and the time of the first sending: two platforms, two answers.
-        if path.suffix in (".parquet", ".tar") and not str(path.relative_to(lake)).startswith("annotations/")
+        # What became of the sending differs: one run was dry, the other met the platform.
+        if path.suffix in (".parquet", ".tar")
+        and not str(path.relative_to(lake)).startswith(("annotations/", "outcomes/stage=publish/"))
     }
 
 
@@ -51,7 +52,7 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(make_settings
         cut_off += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert cut_off >= 1
+    assert cut_off >= 3
     subprocess.run(command, env=environment, check=True, timeout=120, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     assert data_files(killed) == data_files(undisturbed)
@@ -59,7 +60,6 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(make_settings
     assert sent and max(Counter(sent).values()) == 1
     report = json.loads((killed.var_dir / "latest" / "run_report.json").read_text())
     assert report["summary"]["annotations_on_platform"] == report["summary"]["annotations"] == len(sent)
-    assert not [path for path in (killed.var_dir / "lake").rglob(".tmp-*.json")]
 
 
 def test_a_row_left_in_sending_is_asked_about_and_not_sent_again(make_settings, begin, platform):
@@ -70,16 +70,15 @@ def test_a_row_left_in_sending_is_asked_about_and_not_sent_again(make_settings, 
         run_stage(stage, key, settings)
     from pipeline.publish import steps
 
-    steps.plan_publication(key, settings=settings, now=NOW)
     engine, target = connect(settings), EuropeanaTarget(settings)
-    ids = ledger.open_ids(engine, "europeana")
-    arrived, lost = ledger.claim(engine, "europeana", ids[0], ids[1], limit=2, now=NOW)
+    batch = _europeana_batch(steps.plan_publication(key, settings=settings, now=NOW), settings)
+    arrived, lost = ledger.claim(engine, batch, after=0, limit=2, now=NOW)
     target.send(arrived)  # the platform has it, the ledger does not know
     run_stage("publish", key, settings)
     sent = Counter(created(platform))
     assert sent[(arrived["record_id"], arrived["body_uri"])] == 1
     assert sent[(lost["record_id"], lost["body_uri"])] == 1
-    assert ledger.open_ids(engine, "europeana") == []
+    assert ledger.open_records(engine, batch) == []
 
 
 def test_a_tag_that_somebody_else_has_set_counts_as_said_and_is_left_alone(make_settings, begin, platform):
@@ -89,14 +88,14 @@ def test_a_tag_that_somebody_else_has_set_counts_as_said_and_is_left_alone(make_
         run_stage(stage, key, settings)
     from pipeline.publish import steps
 
-    steps.plan_publication(key, settings=settings, now=NOW)
     engine = connect(settings)
-    row = ledger.claim(engine, "europeana", 1, 10**9, limit=1, now=NOW)[0]
+    batch = _europeana_batch(steps.plan_publication(key, settings=settings, now=NOW), settings)
+    row = ledger.claim(engine, batch, after=0, limit=1, now=NOW)[0]
     somebody = EuropeanaTarget(make_settings(annotation_username="somebody", annotation_password="sandbox"))
     theirs = somebody.send(row)
-    ledger.settle(engine, [ledger.Settled(row["id"], ledger.State.PLANNED)], now=NOW)
+    ledger.settle(engine, batch, [ledger.Settled(row["id"], ledger.State.PLANNED)], now=NOW)
     run_stage("publish", key, settings)
-    mine = next(entry for entry in ledger.find(engine, "europeana", [row["record_id"]]) if entry["id"] == row["id"])
+    mine = next(entry for entry in ledger.find(engine, row["target"], [row["record_id"]]) if entry["id"] == row["id"])
     assert (mine["state"], mine["remote_id"]) == ("duplicate", theirs.remote_id)
 
 
@@ -146,6 +145,11 @@ def test_a_run_on_s3_writes_the_same_data_as_one_in_a_folder(make_settings, begi
     for key in keys:
         assert remote.get_bytes(key) == local.get_bytes(key), key
     assert (bucket.var_dir / "latest" / "labels.csv").read_bytes() == (folder.var_dir / "latest" / "labels.csv").read_bytes()
+
+
+def _europeana_batch(keys, settings):
+    batches = [open_lake(settings).read_json(key)["items"] for key in keys]
+    return next(items["ledger_batch"] for items in batches if items["kind"] == "europeana")
 
 
 def _environment(settings):

@@ -7,11 +7,14 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
+import requests
 
 from pipeline.cli.stages import run_stage
 from pipeline.datasets.lake import open_lake
 from pipeline.domain.annotation import annotation_errors
+from pipeline.domain.scope import Scope
 from pipeline.errors import CriticalError, PoisonedResultError
+from tests.conftest import NOW
 from tests.integration.conftest import STAGES, created
 
 
@@ -19,6 +22,12 @@ def run_all(key, settings):
     for stage in STAGES:
         run_stage(stage, key, settings)
     return json.loads((settings.var_dir / "latest" / "run_report.json").read_text())
+
+
+def rows_of(settings, run_id, dataset):
+    lake = open_lake(settings)
+    run = lake.run(f"runs/run={run_id}/run.json")
+    return [row for batch in lake.rows(run, dataset) for row in batch.to_pylist()]
 
 
 @pytest.fixture
@@ -58,6 +67,14 @@ def test_hidden_labels_reach_with_unpublished_and_never_the_annotation_api(finis
     hidden = created(platform, "with")
     assert len(hidden) == report["stages"]["publish"]["hidden_sent_now"] > 0
     assert not set(hidden) & set(created(platform))
+    stored = requests.post(
+        f"{platform.url}/with/user/login", json={"email": "sandbox", "password": "sandbox"}, timeout=10
+    ).cookies
+    some = [entry["id"] for entry in platform.journal() if entry["platform"] == "with" and entry["operation"] == "create"][:20]
+    for identifier in some:
+        annotation = requests.get(f"{platform.url}/with/annotation/{identifier}", cookies=stored, timeout=10).json()
+        assert annotation["publish"] is False
+        assert annotation["annotators"][0]["generator"] == "enrichment hidden labels"
 
 
 def test_a_second_run_of_the_same_night_sends_nothing_and_writes_the_same_bytes(finished, platform, begin):
@@ -101,13 +118,43 @@ def test_suggestions_name_other_records_with_rank_and_reasons(finished):
     assert max(Counter(row["record_id"] for row in rows).values()) == 10
 
 
-def test_no_secret_and_no_truth_is_found_in_what_a_run_leaves_behind(make_settings, begin, platform):
-    settings = make_settings(annotation_username="curator", annotation_password="sandbox", annotation_client_id="sandbox")
+def test_no_secret_and_no_truth_is_found_in_what_a_run_leaves_behind(make_settings, begin, start_platform, capfd):
+    secret = "k3y-0f-th3-pl4tf0rm"
+    platform = start_platform(key=secret)
+    settings = make_settings(platform=platform, europeana_api_key=secret)
     run_all(begin(settings), settings)
-    report = (settings.var_dir / "latest" / "run_report.json").read_text()
-    assert "wskey" not in report
+    kept = [path for path in settings.var_dir.rglob("*") if path.is_file()]
+    assert kept
+    assert [path for path in kept if secret.encode() in path.read_bytes()] == []
+    said = capfd.readouterr()
+    assert secret not in said.out + said.err
     rows = [row for batch in open_lake(settings).rows(_run(settings), "records") for row in batch.to_pylist()]
-    assert not [row for row in rows if "wskey" in json.dumps(row, default=str) or row["concept_uris"]]
+    assert rows and not [row for row in rows if secret in json.dumps(row, default=str) or row["concept_uris"]]
+
+
+def test_ids_that_are_asked_for_and_not_there_become_rows(make_settings, begin):
+    settings = make_settings()
+    key = begin(settings, scope=Scope("ids", ids=("/2026001/object_00000", "/1/nowhere", "nonsense", "/1/nowhere")))
+    run_stage("harvest", key, settings)
+    counts = open_lake(settings).read_json("runs/run=night/harvest.json")["counts"]
+    assert counts["reasons"]["gone"] == 3 - counts["ok"]
+    assert counts["inputs"] == 3
+
+
+def test_a_run_sends_its_own_statements_only(make_settings, begin, platform):
+    settings = make_settings()
+    for run_id, limit in (("first", None), ("second", 5)):
+        for stage in STAGES[:4]:
+            run_stage(stage, begin(settings, run_id=run_id, limit=limit), settings)
+    from pipeline.publish import steps
+
+    first = "runs/run=first/run.json"
+    steps.plan_publication(first, settings=settings, now=NOW)  # planned, and then the worker was gone for good
+    run_stage("publish", "runs/run=second/run.json", settings)
+    second = {row["record_id"] for row in rows_of(settings, "second", "records")}
+    assert {record_id for record_id, _ in created(platform)} <= second
+    run_stage("publish", first, settings)
+    assert len(created(platform)) == open_lake(settings).read_json("runs/run=first/publish.json")["counts"]["inputs"]
 
 
 def test_a_dry_run_sends_nothing_and_leaves_no_ledger_row(make_settings, begin, platform):

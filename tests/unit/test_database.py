@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from pipeline.settings import Settings
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EUROPEANA = "europeana"
-EVERYTHING = (0, 10**9)
+LEASE = timedelta(hours=6)
 # What the migration tool keeps for itself.
 BOOKKEEPING = {"alembic_version", "migration_lock"}
 
@@ -48,8 +49,14 @@ def plan(engine: Engine, count: int, target: str = EUROPEANA) -> tuple[int, int]
     return ledger.plan(engine, (statement(number, target) for number in range(count)), now=NOON)
 
 
-def claim(engine: Engine, limit: int = 1000) -> list[int]:
-    return [row["id"] for row in ledger.claim(engine, EUROPEANA, *EVERYTHING, limit=limit, now=NOON)]
+def assign(engine: Engine, run_id: str = "r1", *, at: datetime = NOON, count: int = 1000, size: int = 1000) -> list[str]:
+    """Batches of the first so many statements, held by a run."""
+    keys = ((statement(number).record_id, statement(number).concept_uri) for number in range(count))
+    return ledger.assign(engine, keys, target=EUROPEANA, run_id=run_id, size=size, lease=LEASE, now=at)
+
+
+def claim(engine: Engine, batch: str, limit: int = 1000, after: int = 0) -> list[int]:
+    return [row["id"] for row in ledger.claim(engine, batch, after=after, limit=limit, now=NOON)]
 
 
 # --- Schema ---
@@ -83,7 +90,7 @@ def test_connecting_again_finds_the_same_rows(engine: Engine) -> None:
 
     _engine.cache_clear()
     again = connect(Settings(_env_file=None, database_url=engine.url.render_as_string()))
-    assert len(ledger.open_ids(again, EUROPEANA)) == 3
+    assert len(ledger.find(again, EUROPEANA, [statement(number).record_id for number in range(3)])) == 3
 
 
 def test_sqlite_readers_do_not_wait_for_the_writer(engine: Engine) -> None:
@@ -111,12 +118,14 @@ def test_planning_again_adds_only_what_is_new(engine: Engine) -> None:
 
 def test_planning_again_never_changes_what_is_known_of_a_statement(engine: Engine) -> None:
     plan(engine, 1)
-    claimed = claim(engine)
-    ledger.settle(engine, [Settled(claimed[0], State.SENT, "http://data.europeana.eu/annotation/7")], now=NOON)
+    (batch,) = assign(engine)
+    (claimed,) = claim(engine, batch)
+    ledger.settle(engine, batch, [Settled(claimed, State.SENT, "http://data.europeana.eu/annotation/7")], now=NOON)
     ledger.plan(engine, [replace(statement(0), score=0.1, run_id="r2", model_version="2")], now=NOON)
     (row,) = ledger.find(engine, EUROPEANA, ["/1/0000"])
     assert (row["state"], row["run_id"], row["score"]) == ("sent", "r1", 0.97)
     assert row["remote_id"] == "http://data.europeana.eu/annotation/7"
+    assert assign(engine, "r2") == []
 
 
 def test_the_same_statement_twice_in_one_plan_is_one_row(engine: Engine) -> None:
@@ -125,68 +134,97 @@ def test_the_same_statement_twice_in_one_plan_is_one_row(engine: Engine) -> None
 
 def test_eight_workers_claim_every_row_exactly_once(engine: Engine) -> None:
     plan(engine, 400)
+    (batch,) = assign(engine)
 
     def work(_: int) -> list[int]:
         mine: list[int] = []
-        while ids := claim(engine, limit=7):
+        while ids := claim(engine, batch, limit=7):
             mine += ids
         return mine
 
     with ThreadPoolExecutor(8) as workers:
         taken = Counter(identifier for ids in workers.map(work, range(8)) for identifier in ids)
     assert len(taken) == 400 and set(taken.values()) == {1}
-    assert {row["attempts"] for row in ledger.interrupted(engine, EUROPEANA, *EVERYTHING)} == {1}
+    assert {row["attempts"] for row in ledger.interrupted(engine, batch)} == {1}
 
 
-def test_a_claim_takes_planned_rows_of_its_range_and_target_in_order_and_marks_them(engine: Engine) -> None:
-    plan(engine, 6)
-    plan(engine, 6, target="with")
-    ids = ledger.open_ids(engine, EUROPEANA)
-    rows = ledger.claim(engine, EUROPEANA, ids[1], ids[4], limit=3, now=NOON)
-    assert [row["id"] for row in rows] == ids[1:4]
-    assert {row["target"] for row in rows} == {EUROPEANA}
-    assert [row["id"] for row in ledger.claim(engine, EUROPEANA, ids[1], ids[4], limit=3, now=NOON)] == ids[4:5]
-    assert ledger.claim(engine, EUROPEANA, ids[1], ids[4], limit=3, now=NOON) == []
-    assert len(ledger.open_ids(engine, "with")) == 6
+def test_a_run_gets_its_open_statements_in_batches_and_no_others(engine: Engine) -> None:
+    plan(engine, 10)
+    plan(engine, 10, target="with")
+    batches = assign(engine, count=5, size=2)
+    assert [len(claim(engine, batch)) for batch in batches] == [2, 2, 1]
+    assert claim(engine, batches[0]) == []
+
+
+def test_claims_go_forward_so_that_a_row_that_is_put_off_holds_up_nobody(engine: Engine) -> None:
+    plan(engine, 5)
+    (batch,) = assign(engine)
+    first, second = claim(engine, batch, limit=2)
+    ledger.settle(engine, batch, [Settled(first, State.PLANNED, error="locked")], now=NOON)
+    rest = claim(engine, batch, after=second)
+    assert len(rest) == 3 and first not in rest
+    assert claim(engine, batch) == [first]
+    assert ledger.find(engine, EUROPEANA, ["/1/0000"])[0]["attempts"] == 2
+
+
+def test_what_one_run_holds_another_leaves_alone_until_the_lease_is_over(engine: Engine) -> None:
+    plan(engine, 3)
+    (held,) = assign(engine, "night")
+    assert assign(engine, "other") == []
+    (taken,) = assign(engine, "other", at=NOON + LEASE + timedelta(minutes=1))
+    assert claim(engine, held) == [] and len(claim(engine, taken)) == 3
+
+
+def test_the_same_run_takes_over_what_it_held_when_it_was_cut_off(engine: Engine) -> None:
+    plan(engine, 3)
+    (first,) = assign(engine, "night")
+    claimed = claim(engine, first, limit=2)
+    (again,) = assign(engine, "night", at=NOON + timedelta(seconds=1))
+    assert [row["id"] for row in ledger.interrupted(engine, again)] == claimed
+    assert len(claim(engine, again)) == 1
+
+
+def test_a_worker_whose_batch_was_taken_over_changes_nothing_any_more(engine: Engine) -> None:
+    plan(engine, 1)
+    (old,) = assign(engine, "night")
+    (row,) = claim(engine, old)
+    (new,) = assign(engine, "night", at=NOON + timedelta(seconds=1))
+    ledger.settle(engine, new, [Settled(row, State.SENT, "a/1")], now=NOON)
+    ledger.settle(engine, old, [Settled(row, State.PLANNED, error="late")], now=NOON)
+    assert ledger.find(engine, EUROPEANA, ["/1/0000"])[0]["state"] == "sent"
 
 
 def test_a_claimed_row_is_interrupted_until_it_is_settled(engine: Engine) -> None:
     plan(engine, 3)
-    one, two, three = claim(engine)
-    assert [row["id"] for row in ledger.interrupted(engine, EUROPEANA, *EVERYTHING)] == [one, two, three]
-    ledger.settle(engine, [Settled(one, State.SENT, "a/1"), Settled(two, State.REFUSED, error="no " * 400)], now=NOON)
-    assert [row["id"] for row in ledger.interrupted(engine, EUROPEANA, *EVERYTHING)] == [three]
-    assert ledger.open_ids(engine, EUROPEANA) == [three]
+    (batch,) = assign(engine)
+    one, two, three = claim(engine, batch)
+    assert [row["id"] for row in ledger.interrupted(engine, batch)] == [one, two, three]
+    ledger.settle(engine, batch, [Settled(one, State.SENT, "a/1"), Settled(two, State.REFUSED, error="no " * 400)], now=NOON)
+    assert [row["id"] for row in ledger.interrupted(engine, batch)] == [three]
+    assert ledger.open_records(engine, batch) == ["/1/0002"]
     refused = ledger.find(engine, EUROPEANA, ["/1/0001"])[0]
     assert (refused["state"], refused["remote_id"], len(refused["last_error"])) == ("refused", None, 500)
 
 
-def test_a_row_that_goes_back_to_planned_can_be_claimed_again_and_counts_its_attempts(engine: Engine) -> None:
-    plan(engine, 1)
-    (identifier,) = claim(engine)
-    ledger.settle(engine, [Settled(identifier, State.PLANNED, error="locked")], now=NOON)
-    assert claim(engine) == [identifier]
-    assert ledger.find(engine, EUROPEANA, ["/1/0000"])[0]["attempts"] == 2
-
-
 def test_settling_without_a_remote_id_keeps_the_one_that_is_known(engine: Engine) -> None:
     plan(engine, 1)
-    (identifier,) = claim(engine)
-    ledger.settle(engine, [Settled(identifier, State.SENT, "a/1")], now=NOON)
-    ledger.settle(engine, [Settled(identifier, State.SENT)], now=NOON)
+    (batch,) = assign(engine)
+    (identifier,) = claim(engine, batch)
+    ledger.settle(engine, batch, [Settled(identifier, State.SENT, "a/1")], now=NOON)
+    ledger.settle(engine, batch, [Settled(identifier, State.SENT)], now=NOON)
     assert ledger.find(engine, EUROPEANA, ["/1/0000"])[0]["remote_id"] == "a/1"
 
 
-def test_open_records_are_those_with_something_planned_or_cut_off_each_once(engine: Engine) -> None:
-    plan(engine, 4)
-    other = replace(statement(1), concept_uri="http://data.europeana.eu/concept/48", canonical="urn:uuid:other")
-    ledger.plan(engine, [other], now=NOON)
-    ids = ledger.open_ids(engine, EUROPEANA)
-    ledger.claim(engine, EUROPEANA, ids[0], ids[1], limit=2, now=NOON)
-    ledger.settle(engine, [Settled(ids[0], State.SENT, "a/1")], now=NOON)
-    assert ledger.open_records(engine, EUROPEANA, *EVERYTHING) == ["/1/0001", "/1/0002", "/1/0003"]
-    assert ledger.open_records(engine, EUROPEANA, ids[3], ids[3]) == ["/1/0003"]
-    assert ledger.open_records(engine, "with", *EVERYTHING) == []
+def test_times_come_back_in_utc_whatever_the_zone_of_the_machine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        plan(engine, 1)
+        assert ledger.find(engine, EUROPEANA, ["/1/0000"])[0]["created_at"] == NOON
+        assert ledger.find(engine, EUROPEANA, ["/1/0000"])[0]["created_at"].utcoffset() == timedelta(0)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 # --- Models ---

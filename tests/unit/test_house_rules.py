@@ -65,7 +65,7 @@ def test_only_the_settings_read_the_environment():
         for path in _tracked("pipeline/*.py")
         if re.search(r"os\.environ(\.get|\[)|os\.getenv", path.read_text())
     ]
-    assert readers in ([], ["pipeline/cli/local_run.py"])  # it hands the environment on to what it starts
+    assert set(readers) <= {"pipeline/settings.py", "pipeline/cli/local_run.py"}  # the latter hands it on to what it starts
 
 
 def test_the_lock_file_holds_versions_and_hashes_and_no_address():
@@ -79,3 +79,17 @@ def test_links_in_the_documents_lead_somewhere():
     for path in _tracked("*.md"):
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_a_setting_that_does_not_fit_is_named_without_its_value():
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "source", "list"],
+        env={"PATH": "", "TARGET_PRECISION": "7654321"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "TARGET_PRECISION" in done.stderr and "less than 1" in done.stderr
+    assert "7654321" not in done.stderr and "Traceback" not in done.stderr

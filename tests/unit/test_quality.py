@@ -82,7 +82,8 @@ def test_impossible_labels_block_the_run_with_the_rule_they_break(
         ({Reason.SSRF_REFUSED: 10}, 10, True),
         ({Reason.TIMEOUT: 5}, 10, False),
         ({Reason.GONE: 10}, 10, False),
-        ({Reason.NOT_AN_IMAGE: 9}, 10, False),
+        ({Reason.NOT_AN_IMAGE: 9}, 10, True),
+        ({Reason.TOO_SMALL: 9}, 10, False),
         ({}, 0, False),
     ],
 )

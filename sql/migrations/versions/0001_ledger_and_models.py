@@ -22,13 +22,14 @@ def upgrade() -> None:
         sa.Column("model_name", sa.String(200), nullable=False),
         sa.Column("model_version", sa.String(50), nullable=False),
         sa.Column("run_id", sa.String(200), nullable=False),
+        sa.Column("batch", sa.String(300)),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("last_error", sa.Text, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.UniqueConstraint("record_id", "concept_uri", "target", name="uq_ledger_statement"),
     )
-    op.create_index("ix_ledger_work", "publication_ledger", ["target", "state", "id"])
+    op.create_index("ix_ledger_work", "publication_ledger", ["batch", "state", "id"])
     op.create_table(
         "model_versions",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
