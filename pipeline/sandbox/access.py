@@ -57,7 +57,7 @@ class Gate:
                 raise Refusal(401, "Token is invalid", code=error.code, message=str(error)) from error
             return ""
         # The parameter is deprecated; with the option off, the server is as it will be after its removal (1.2).
-        takes_parameter = getattr(self._options, "accept_wskey", True)
+        takes_parameter = self._options.accept_wskey
         key = (request.query_params.get("wskey") if takes_parameter else None) or request.headers.get("x-api-key")
         if not key and scheme.lower() == "apikey":
             key = credential.strip()

@@ -38,12 +38,12 @@ class Annotations:
         provides: Provides | None = None,
     ) -> None:
         self._store = AnnotationStore(state, int(options.index_lag_s * 1000))
-        auth_disabled = bool(getattr(options, "auth_disabled", False))
+        auth_disabled = options.auth_disabled
         self._access = AnnotationAccess(self._store, tokens, options.key, auth_disabled=auth_disabled, provides=provides)
-        self._replies = AnnotationReplies(str(getattr(options, "error_format", "2024")))
+        self._replies = AnnotationReplies(options.error_format)
         url = f"{options.public_url}/europeana/annotation"
         self._searching = AnnotationSearch(self._store, self._access, vocabulary, url)
-        self.set_page_member(str(getattr(options, "page_member", PAGE_MEMBERS[0])))
+        self.set_page_member(options.page_member)
         self._whitelist = AnnotationWhitelist(self._store)
 
     # Switches

@@ -12,7 +12,8 @@ class SandboxOptions:
     the servers give out. `image_hosts` are the hosts in picture links: loopback addresses among them are bound on
     the same port, names are only written into links. `records`: so many records, computed from the collection's.
     `profile` and `seed` choose the faults that are on from the start (`faults.py`). `error_format` is the error body of the
-    Annotation API: `2024` or `2026` (annotation contract 7.1, 7.2); `auth_disabled` is its test mode (4.5).
+    Annotation API: `2024` or `2026` (annotation contract 7.1, 7.2); `auth_disabled` is its test mode (4.5), `page_member`
+    its name for the collection of a page (8.3). `accept_wskey`: the key as a parameter, which Europeana calls deprecated.
     """
 
     collection: Path
@@ -33,6 +34,10 @@ class SandboxOptions:
     seed: int = 1
     error_format: str = "2024"
     auth_disabled: bool = False
+    page_member: str = "isPartOf"
+    accept_wskey: bool = True
+    with_token_lifetime_s: float = 600.0
+    with_import_delay_s: float = 0.05
 
     @property
     def public_url(self) -> str:

@@ -99,7 +99,7 @@ def _fault_route(faults: Faults, annotations: Annotations, options: SandboxOptio
     def put(rules: list[Rule], seed: int) -> None:
         faults.set(rules, seed)
         lags = [rule.wait_s for rule in rules if rule.fault == "index-lag"]
-        _set_index_lag(annotations, lags[-1] if lags else options.index_lag_s)
+        annotations.set_index_lag(lags[-1] if lags else options.index_lag_s)
 
     async def handle(request: Request) -> Response:
         if request.method == "DELETE":
@@ -112,15 +112,6 @@ def _fault_route(faults: Faults, annotations: Annotations, options: SandboxOptio
         return JSONResponse({"seed": faults.seed, "rules": [rule.described() for rule in faults.rules]})
 
     return Route("/_sandbox/faults", handle, methods=["GET", "POST", "DELETE"])
-
-
-def _set_index_lag(annotations: Annotations, seconds: float) -> None:
-    """From now on a new annotation can be found by search only after so long."""
-    setter = getattr(annotations, "set_index_lag", None)
-    if setter is not None:
-        setter(seconds)
-    else:
-        vars(getattr(annotations, "_store", annotations))["_lag_ms"] = int(seconds * 1000)
 
 
 def _switch_route(annotations: Annotations) -> Route:

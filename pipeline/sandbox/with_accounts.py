@@ -18,7 +18,6 @@ from pipeline.sandbox.with_common import Table, WithError, json_object, needed, 
 
 _COOKIE = "PLAY_SESSION"
 _WEEK_S = 7 * 86_400
-_TOKEN_LIFETIME_S = 600
 _MISSING_ACCOUNT = "nobody"
 _SUPERUSER = "admin"
 _VISITOR = "visitor"
@@ -32,7 +31,7 @@ class Accounts:
     def __init__(self, state: State, tokens: Tokens, options: SandboxOptions) -> None:
         self._state = state
         self._tokens = tokens
-        self._token_lifetime_s = float(getattr(options, "with_token_lifetime_s", _TOKEN_LIFETIME_S))
+        self._token_lifetime_s = options.with_token_lifetime_s
 
     def table(self) -> Table:
         """Method, path and handler of each call."""

@@ -19,7 +19,6 @@ from pipeline.sandbox.with_thesauri import Thesauri
 _CREATORS = ("Person", "Software")
 _TERM_MOTIVATIONS = ("Tagging", "SubTagging")
 # The work begins a moment after the answer, and lets other calls in between.
-_DELAY_S = 0.05
 _GROUP = 200
 
 
@@ -46,7 +45,7 @@ class Imports:
         self._store = store
         self._campaigns = campaigns
         self._thesauri = thesauri
-        self._delay_s = float(getattr(options, "with_import_delay_s", _DELAY_S))
+        self._delay_s = options.with_import_delay_s
         self._running: set[asyncio.Task[None]] = set()
 
     def table(self) -> Table:
