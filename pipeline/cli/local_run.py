@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -68,6 +69,7 @@ class LocalRun:
             self._step("Airflow's database", ["airflow", "db", "migrate"], environment)
             conf = json.dumps({"dry_run": self._dry_run})
             self._step(f"DAG {DAG_ID}", ["airflow", "dags", "test", DAG_ID, self._date, "--conf", conf], environment)
+            self._check_the_platform()
         report = self._report(since=started)
         print_summary(report, (self._var / "latest"), seconds=time.time() - started, out=out)
 
@@ -94,6 +96,15 @@ class LocalRun:
                 out.print("Ctrl-C stops everything.")
                 with suppress(KeyboardInterrupt):
                     signal.pause()
+
+    def _check_the_platform(self) -> None:
+        """Ask the platform itself: its journal has every write that it took, over all runs so far."""
+        journal = requests.get(f"http://127.0.0.1:{self._port}/_sandbox/journal", timeout=60).json()
+        writes = Counter(
+            (entry["platform"], entry["record_id"], str(entry["body"])) for entry in journal if entry["operation"] == "create"
+        )
+        if twice := [key for key, count in writes.items() if count > 1]:
+            raise CriticalError(f"{len(twice)} statements stand twice on the platform, for example {twice[0]}")
 
     def _model(self, folder: Path, environment: dict[str, str]) -> None:
         recipe = "frozen" if self._settings.model_weights_file else "small"

@@ -35,7 +35,7 @@ def _annotations(report: dict[str, Any]) -> str:
         return "planned; dry run: nothing was sent"
     before = max(0, summary["annotations_on_platform"] - summary["annotations_sent_now"])
     hidden = report["stages"]["publish"].get("hidden_sent_now")
-    text = f"{summary['annotations_sent_now']:,} sent now, {before:,} were there before, nothing sent twice"
+    text = f"{summary['annotations_sent_now']:,} sent now, {before:,} were there before; nothing stands there twice"
     return text if hidden is None else f"{text}; {hidden:,} hidden labels sent to WITH"
 
 
