@@ -165,7 +165,7 @@ class _Derived(Mapping[str, Record]):
         return self._records.pictured
 
     def __iter__(self) -> Iterator[str]:
-        raise NotImplementedError("computed records are looked up, not listed, by their pictures")
+        raise TypeError("computed records are looked up, not listed, by their pictures")
 
     def __getitem__(self, key: str) -> Record:
         record = self._find(key)
