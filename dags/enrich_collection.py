@@ -1,19 +1,22 @@
 """# Enrich a collection
 
-By hand or through the API: name a dataset, a query, a concept or a list of record ids, and everything in it is
-harvested and enriched, whenever it changed. Try it with `dry_run` first: nothing leaves the house then.
+By hand or through the API: name a source, a dataset, a query, concepts, a collection of WITH, a folder or a list of
+record ids, and everything in it is harvested and enriched; with `since` and `until` only what changed between them.
+Try it with `estimate_only` (what would it take?) or with `dry_run` first: nothing leaves the house then.
 """
 
 from airflow.sdk import dag, task
 
 from orchestration import defaults, params, stages
+from pipeline.harvest.sources import load_sources
+from pipeline.settings import Settings
 
 
 @dag(
     schedule=None,
     start_date=defaults.START_DATE,
     max_active_runs=2,
-    params=params.COLLECTION,
+    params=params.collection(load_sources(Settings().sources_dir)),
     default_args=defaults.ARGS,
     tags=["enrichment", "by-hand"],
     doc_md=__doc__,
@@ -21,27 +24,20 @@ from orchestration import defaults, params, stages
 def enrich_collection() -> None:
     @task
     def start(params=None, dag_run=None) -> str:  # noqa: ANN001
-        from pipeline.domain.scope import Scope, Selection
+        from airflow.sdk.exceptions import AirflowSkipException
 
-        ids = tuple(params["ids"])
-        return stages.call(
-            "pipeline.harvest.steps.start_run",
+        key = stages.call(
+            "pipeline.harvest.by_form.start_from_form",
+            form=params,
             run_id=f"collection-{dag_run.run_id}",
-            source="collection",
-            selection=Selection(kind=params["kind"], value=params["value"] or "*:*") if ids else _named(params),
-            scope=Scope("ids", ids=ids) if ids else Scope("full"),
             created_at=dag_run.run_after,
-            limit=params["limit"],
-            dry_run=params["dry_run"],
         )
+        if params["estimate_only"]:
+            stages.call("pipeline.harvest.by_form.log_estimate", run_key=key)
+            raise AirflowSkipException("only the estimate was asked for; it stands in this log")
+        return key
 
     stages.enrich(start())
-
-
-def _named(params):  # noqa: ANN001, ANN202
-    from pipeline.domain.scope import Selection
-
-    return Selection(kind=params["kind"], value=params["value"])
 
 
 enrich_collection()

@@ -1,8 +1,9 @@
 """# Enrich nightly
 
 One DAG per source in `vocab/sources/`: harvest the records that changed in the data interval, fetch their images,
-label them, suggest related images, publish annotations. Safe to run again: output is keyed by run and scope, and the
-ledger sends nothing twice. `airflow backfill` works, because every run has a data interval.
+label them, suggest related images, publish annotations. Safe to run again: windows that are done are not harvested
+twice, and the ledger sends nothing twice. `airflow backfill` works, because every run has a data interval. Old windows
+that are due once more, or that a limit left unfinished, are harvested along with the new one.
 """
 
 from airflow.sdk import CronDataIntervalTimetable, dag, task
@@ -29,19 +30,15 @@ def make_dag(source: Source) -> None:
     def enrich_nightly() -> None:
         @task
         def start(params=None, data_interval_start=None, data_interval_end=None) -> str:  # noqa: ANN001
-            from pipeline.domain.scope import Scope
             from pipeline.errors import CriticalError
 
             if data_interval_start is None:
                 raise CriticalError(f"a run of {source.dag_id} needs a logical date; by hand use enrich_collection")
             return stages.call(
-                "pipeline.harvest.steps.start_run",
+                "pipeline.harvest.by_form.start_from_form",
+                form={**params, "source": source.name, "since": data_interval_start, "until": data_interval_end},
                 run_id=f"{source.name}-{data_interval_start:%Y-%m-%dT%H%M}",
-                source=source.name,
-                scope=Scope("window", start=data_interval_start, end=data_interval_end),
                 created_at=data_interval_end,
-                limit=params["limit"],
-                dry_run=params["dry_run"],
             )
 
         stages.enrich(start())

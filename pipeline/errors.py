@@ -1,8 +1,9 @@
-"""The four errors of the pipeline; every raise in a stage is one of these.
+"""The errors of the pipeline; every raise in a stage is one of these.
 
 EnrichmentError
 ├── TransientError          try again later (time-out, 5xx, 429): retried with back-off, then recorded
 ├── PermanentError          will never work for this input: recorded as an outcome row, the run goes on
+├── BudgetSpent             a limit that somebody set is used up: the step keeps what it has and ends as partial
 ├── PoisonedResultError     the model's output is impossible (NaN, wrong shape): the batch fails, nothing is written
 └── CriticalError           credentials or configuration are wrong: the run stops with one message
 """
@@ -18,6 +19,10 @@ class TransientError(EnrichmentError):
 
 class PermanentError(EnrichmentError):
     """The same call will never succeed; the input gets an outcome row."""
+
+
+class BudgetSpent(EnrichmentError):
+    """The run's own limit of records, requests or hours is reached: no failure, another start goes on."""
 
 
 class PoisonedResultError(EnrichmentError):

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     with_generator: str = "enrichment hidden labels"  # no campaign's name may be its ending
     with_collection: str = "enrichment"  # its name on the platform, unique across all owners
 
+    # Harvest.
+    harvest_pages_per_part: int = Field(default=50, ge=1)  # a checkpoint, and a part, every so many pages of 100
+
     # HTTP manners.
     api_timeout_s: float = 30.0
     api_attempts: int = 5

@@ -2,21 +2,42 @@
 
 from airflow.sdk import Param
 
+LIMITS = {
+    "max_records": Param(
+        None, type=["null", "integer"], minimum=1, description="Stop after so many records; a later run goes on."
+    ),
+    "max_requests": Param(None, type=["null", "integer"], minimum=1, description="Stop after so many requests to the API."),
+    "max_hours": Param(None, type=["null", "number"], exclusiveMinimum=0, description="Stop harvesting after so many hours."),
+}
+
 COMMON = {
-    "limit": Param(None, type=["null", "integer"], minimum=1, description="Take at most so many records; empty takes all."),
+    **LIMITS,
+    "again": Param(False, type="boolean", description="Harvest windows anew that are done."),
     "dry_run": Param(False, type="boolean", description="Do everything but send: nothing leaves the house."),
 }
 
-COLLECTION = {
-    "kind": Param(
-        "dataset", type="string", enum=["dataset", "query", "concept"], description="How the collection is named below."
-    ),
-    "value": Param(
-        "",
-        type="string",
-        description="A dataset number, a query in the API's own language, or a concept URI.",
-        examples=["2021650"],
-    ),
-    "ids": Param([], type="array", items={"type": "string"}, description="Or just these record ids, one a line."),
-    **COMMON,
-}
+
+def collection(sources):
+    """The form of `enrich_collection`: a source or a free selection, which part of it, and how far."""
+    return {
+        "source": Param("", type="string", enum=["", *sorted(sources)], description="A source of vocab/sources, or none."),
+        "kind": Param(
+            "dataset",
+            type="string",
+            enum=["dataset", "query", "concept", "with_collection", "with_query", "gallery", "folder"],
+            description="Without a source: how the records are named below.",
+        ),
+        "value": Param(
+            "",
+            type="string",
+            description="A dataset number, a query, concept URIs that must all hold, an id or a folder.",
+            examples=["2021650", "*:*", "http://data.europeana.eu/concept/47"],
+        ),
+        "ids": Param([], type="array", items={"type": "string"}, description="Only these record ids, one a line."),
+        "since": Param(None, type=["null", "string"], format="date-time", description="Only what changed from then on."),
+        "until": Param(None, type=["null", "string"], format="date-time", description="End of that window, not included."),
+        "estimate_only": Param(
+            False, type="boolean", description="Write into the log what it would take, and stop: no harvest, no download."
+        ),
+        **COMMON,
+    }

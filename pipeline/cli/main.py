@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.cli import harvest_commands
 from pipeline.errors import EnrichmentError
 from pipeline.settings import Settings
 
@@ -21,9 +22,10 @@ app = typer.Typer(
 sandbox = typer.Typer(no_args_is_help=True, help="Stand-in servers of Europeana, the Annotation API and WITH.")
 model = typer.Typer(no_args_is_help=True, help="Models that were trained here.")
 images = typer.Typer(no_args_is_help=True, help="Pictures by hand.")
-source = typer.Typer(no_args_is_help=True, help="Sources: what is harvested, and when.")
-for name, group in {"sandbox": sandbox, "model": model, "images": images, "source": source}.items():
+for name, group in {"sandbox": sandbox, "model": model, "images": images, "source": harvest_commands.source}.items():
     app.add_typer(group, name=name)
+app.command()(harvest_commands.start)
+app.command()(harvest_commands.harvest)
 
 out = Console()
 STAGES = ("harvest", "images", "labels", "suggestions", "publish")
@@ -87,45 +89,6 @@ def train(
     bundle = train_model(collection, recipe, name, settings=Settings(), now=datetime.now(UTC), again=again)
     figures = {key: value for key, value in bundle.metrics.items() if key != "per_concept"}
     out.print(f"model {bundle.name} version {bundle.version} is released; test split: {figures}", soft_wrap=True)
-
-
-@app.command()
-def start(
-    run_id: Annotated[str, typer.Option(help="A name for the run; the same name goes on with, or redoes, the same run.")],
-    source: Annotated[str, typer.Option(help="A source of vocab/sources.")] = "default",
-    since: Annotated[datetime | None, typer.Option(help="Start of the window (UTC); records changed from then on.")] = None,
-    until: Annotated[datetime | None, typer.Option(help="End of the window (UTC), not included.")] = None,
-    ids: Annotated[list[str] | None, typer.Option("--id", help="Only these records; may be repeated.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Everything that the source selects.")] = False,
-    limit: Annotated[int | None, typer.Option(help="At most so many records.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Do everything but send annotations.")] = False,
-) -> None:
-    """Start a run and print its key; exactly one of a window, ids or --full must be given.
-
-    Example:  enrich stage harvest --run "$(enrich start --run-id try --full --limit 20)"
-    """
-    from pipeline.domain.scope import Scope
-    from pipeline.errors import CriticalError
-    from pipeline.harvest.steps import start_run
-
-    given = [bool(since or until), bool(ids), full]
-    if sum(given) != 1:
-        raise CriticalError("say exactly one of: --since with --until, --id, --full")
-    if since or until:
-        scope = Scope("window", start=since and since.replace(tzinfo=UTC), end=until and until.replace(tzinfo=UTC))
-    else:
-        scope = Scope("ids", ids=tuple(ids)) if ids else Scope("full")
-    print(
-        start_run(
-            run_id=run_id,
-            source=source,
-            scope=scope,
-            created_at=datetime.now(UTC),
-            settings=Settings(),
-            limit=limit,
-            dry_run=dry_run,
-        )
-    )
 
 
 @app.command()
@@ -254,15 +217,3 @@ def images_check(
     from pipeline.cli.check_images import check_images
 
     check_images(paths, jsonl=jsonl, settings=Settings())
-
-
-@source.command("list")
-def source_list() -> None:
-    """The sources, their schedules and the DAGs that they make."""
-    from pipeline.harvest.sources import load_sources
-
-    table = Table("source", "DAG", "schedule", "selection", "what it is")
-    for entry in load_sources(Settings().sources_dir).values():
-        selection = f"{entry.selection.kind} {entry.selection.value} {' '.join(entry.selection.filters)}"
-        table.add_row(entry.name, entry.dag_id, entry.schedule or "by hand", selection, entry.description)
-    out.print(table)

@@ -1,32 +1,56 @@
-"""Europeana's Search API with cursor paging (search contract §1)."""
+"""Europeana's Search API with cursor paging, and its Record API (search contract §1, §2)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.clients.http import ApiSession
+from pipeline.clients.http import ApiSession, RefusedError, error_text, parsed
+from pipeline.clients.metering import Metering
 from pipeline.errors import CriticalError, TransientError
 from pipeline.settings import Settings
 
 ROWS = 100  # the server's cap
+# The order that survives changes of the index; a cursor needs the unique key in the sort (§1.6).
+BY_ID = "europeana_id asc"
+START = "*"
+_GONE = (404, 410)
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page of hits. `total` is what the server says now; it may change between pages."""
+    """One page of hits. `total` is what the server says now; it may change between pages.
+
+    `cursor` is where the next page begins, `at` where this one did.
+    """
 
     items: list[Any]
     total: int
     cursor: str | None
+    at: str = START
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a search asks for: a query in Lucene's syntax, `qf` filters, and classes of reusability."""
+
+    query: str
+    filters: tuple[str, ...] = ()
+    reusability: str = ""
+
+    def parameters(self) -> dict[str, Any]:
+        """As parameters of a request."""
+        values: dict[str, Any] = {"query": self.query, "qf": list(self.filters)}
+        return values | ({"reusability": self.reusability} if self.reusability else {})
 
 
 class SearchClient:
-    """Walks result lists; credentials go in the header, and their echoes in replies are dropped on arrival."""
+    """Speaks for one key; it goes in the header, and its echoes in replies are dropped on arrival."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, metering: Metering | None = None) -> None:
         key = settings.europeana_api_key.get_secret_value()
         if not key:
             raise CriticalError("EUROPEANA_API_KEY is not set; a personal key comes at once with an Europeana account")
+        self.metering = metering or Metering()
         self._api = ApiSession(
             base_url=settings.europeana_api_url.rstrip("/"),
             user_agent=settings.user_agent,
@@ -34,38 +58,103 @@ class SearchClient:
             attempts=settings.api_attempts,
             headers=lambda: {"X-Api-Key": key, "Accept": "application/json"},
             secrets=(key,),
+            metering=self.metering,
         )
 
-    def pages(self, query: str, filters: Sequence[str] = (), *, reusability: str = "") -> Iterator[Page]:
-        """All pages of a query, by cursor, sorted by id (the order that survives changes of the index, §1.6)."""
-        cursor: str | None = "*"
-        while cursor:
-            page = self._page(query, filters, reusability, cursor)
+    def pages(
+        self, query: str, filters: Sequence[str] = (), *, reusability: str = "", cursor: str = START, sort: str = BY_ID
+    ) -> Iterator[Page]:
+        """All pages of a query from a cursor on.
+
+        Raises UnusableCursorError when the server cannot read the cursor: it may have changed since (§5.4).
+        """
+        asked = Query(query, tuple(filters), reusability)
+        at: str | None = cursor
+        while at:
+            page = self._page(asked, at, sort)
             if not page.items:
                 return
             yield page
             # The same mark again would walk in circles; the server leaves it out at the end (§1.6).
-            cursor = page.cursor if page.cursor != cursor else None
+            at = page.cursor if page.cursor != at else None
 
-    def _page(self, query: str, filters: Sequence[str], reusability: str, cursor: str) -> Page:
-        params: dict[str, Any] = {
-            "query": query,
-            "qf": list(filters),
-            "profile": "rich",
-            "rows": ROWS,
-            "sort": "europeana_id",
-            "cursor": cursor,
+    def count(self, asked: Query) -> int:
+        """How many records a query has."""
+        return self.facets(asked, (), rows=0).total
+
+    def sample(self, asked: Query, rows: int, *, seed: int = 1) -> Page:
+        """Some records of a query, the same ones each time."""
+        reply = self._search({**asked.parameters(), "rows": rows, "profile": "rich", "sort": f"random_{seed}"})
+        return Page(_items(reply), _total(reply), None)
+
+    def facets(self, asked: Query, names: Sequence[str], *, rows: int = 0, values: int = 50) -> "Facets":
+        """How the records of a query spread over the values of some fields, largest first (§1.10)."""
+        parameters: dict[str, Any] = {**asked.parameters(), "rows": rows, "profile": "minimal"}
+        if names:
+            parameters |= {"profile": "facets", "facet": ",".join(names)}
+            parameters |= {f"f.{name}.facet.limit": values for name in names}
+        reply = self._search(parameters)
+        found = {
+            str(facet.get("name")): {str(one.get("label")): int(one.get("count") or 0) for one in facet.get("fields") or ()}
+            for facet in reply.get("facets") or ()
         }
-        if reusability:
-            params["reusability"] = reusability
-        reply = self._api.json("GET", "/record/v2/search.json", params=params)
-        items = reply.get("items")
-        if not isinstance(items, list):
-            raise TransientError("the search reply has no list of items")
-        total = int(reply.get("totalResults") or 0)
-        return Page([_without_key(item) for item in items], total, reply.get("nextCursor"))
+        return Facets(_total(reply), found)
+
+    def record(self, record_id: str) -> dict[str, Any] | None:
+        """The `object` of one record, or None when it is gone (404, 410).
+
+        The object of a moved record has another `about` than was asked for (§2.2).
+        """
+        path = f"/record/v2{record_id}.json"
+        reply = self._api.request("GET", path, broken=lambda reply: parsed(reply) is None)
+        value = parsed(reply) or {}
+        if reply.status_code in _GONE:
+            return None
+        if reply.ok and isinstance(value.get("object"), dict):
+            found: dict[str, Any] = value["object"]
+            return found
+        message = self._api.scrub(f"GET {path}: HTTP {reply.status_code} {error_text(reply)}")
+        if reply.status_code in (401, 403) or (reply.status_code == 400 and "-SA" not in message):
+            raise RefusedError(message, status=reply.status_code, code=str(value.get("code") or ""))
+        raise TransientError(message)
+
+    def _page(self, asked: Query, cursor: str, sort: str) -> Page:
+        parameters = {**asked.parameters(), "profile": "rich", "rows": ROWS, "sort": sort, "cursor": cursor}
+        try:
+            reply = self._search(parameters)
+        except RefusedError as error:
+            if error.code == "400-SC" and cursor != START:
+                raise UnusableCursorError(str(error)) from error
+            raise
+        return Page(_items(reply), _total(reply), reply.get("nextCursor"), cursor)
+
+    def _search(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        return self._api.json("GET", "/record/v2/search.json", params=parameters)
 
 
-def _without_key(item: Any) -> Any:
-    """`guid` and `link` carry the key and can be rebuilt from the id (§1.2)."""
-    return {name: value for name, value in item.items() if name not in ("guid", "link")} if isinstance(item, dict) else item
+@dataclass(frozen=True)
+class Facets:
+    """`total` hits, and for each field its values with their numbers of hits."""
+
+    total: int
+    fields: dict[str, dict[str, int]]
+
+
+class UnusableCursorError(TransientError):
+    """The server does not understand a cursor that it gave out: the listing begins anew."""
+
+
+def _items(reply: dict[str, Any]) -> list[Any]:
+    items = reply.get("items")
+    if not isinstance(items, list):
+        raise TransientError("the search reply has no list of items")
+    for item in items:  # `guid` and `link` carry the key and can be rebuilt from the id (§1.2)
+        if isinstance(item, dict):
+            item.pop("guid", None)
+            item.pop("link", None)
+    return items
+
+
+def _total(reply: dict[str, Any]) -> int:
+    total = reply.get("totalResults")
+    return total if isinstance(total, int) else 0

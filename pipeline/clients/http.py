@@ -1,5 +1,6 @@
 """One HTTP session for all APIs: time-outs always, retries by status *and* code, rate limits obeyed, keys scrubbed."""
 
+import json
 import random
 import re
 import threading
@@ -8,10 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import requests
 import structlog
 from requests.adapters import HTTPAdapter
 
+from pipeline.clients.metering import Metering
+from pipeline.domain.rate_limit import RateLimit
 from pipeline.errors import CriticalError, PermanentError, TransientError
 
 log = structlog.get_logger()
@@ -20,13 +24,15 @@ RETRIED_STATUSES = frozenset({500, 502, 503, 504})
 # Solr's time-out comes as HTTP 400 with this code (search contract §1.9): the code decides, not the status.
 RETRIED_CODES = frozenset({"504-SA", "503-SA"})
 LONGEST_WAIT_S = 3700.0  # a fixed hourly window, and a little
+MOST_QUOTA_WAITS = 48  # two days of a quota that is used up whenever we come
 
 
 @dataclass
 class ApiSession:
     """A base address with credentials; safe to share between threads (each gets its own connections).
 
-    `headers` is called before every request, so that a token can be renewed between two of them.
+    `headers` is called before every request, so that a token can be renewed between two of them. `metering` is told of
+    every request, so that all processes share one rate limit and a run keeps to its budget.
     """
 
     base_url: str
@@ -36,17 +42,29 @@ class ApiSession:
     headers: Callable[[], Mapping[str, str]] = dict
     secrets: tuple[str, ...] = ()
     sleep: Callable[[float], None] = time.sleep
+    metering: Metering = field(default_factory=Metering)
     _local: threading.local = field(default_factory=threading.local, repr=False)
 
-    def request(self, method: str, path: str, *, retry: bool = True, **options: Any) -> requests.Response:
-        """Send a request and return the reply whatever its status; only network trouble, 429 and 5xx are retried.
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        retry: bool = True,
+        broken: Callable[[requests.Response], bool] = lambda reply: False,
+        **options: Any,
+    ) -> requests.Response:
+        """Send a request and return the reply whatever its status; only passing trouble is retried.
 
-        `retry=False` is for calls that must not be repeated blindly (a POST whose reply may be lost).
-        Raises TransientError when every attempt ended in network trouble.
+        Network trouble, 5xx and Solr's time-outs cost an attempt each; 429 costs none, it waits for the quota's reset.
+        `retry=False` is for calls that must not be repeated blindly (a POST whose reply may be lost). `broken` says of a
+        2xx whether it is passing trouble all the same. Raises TransientError when every attempt ended in network trouble.
         """
         extra = options.pop("headers", {})
-        for attempt in range(1, self.attempts + 1):
-            last = attempt == self.attempts
+        attempt, quota_waits = 1, 0
+        while True:
+            self.metering.before(self.sleep)
+            wait, last = self._backoff(attempt), attempt >= self.attempts
             try:
                 reply = self._session().request(
                     method,
@@ -58,18 +76,20 @@ class ApiSession:
                 )
             except requests.RequestException as error:
                 if last or not retry:
-                    raise TransientError(f"{method} {path}: {self.scrub(type(error).__name__)}, attempt {attempt}") from None
-                wait = self._backoff(attempt)
+                    why = self.scrub(_why(error))
+                    raise TransientError(f"{method} {self.base_url}{path}: {why}, attempt {attempt}") from None
             else:
-                if reply.status_code == 429 and not last:
-                    wait = _reset_seconds(reply) or self._backoff(attempt)
-                elif retry and not last and _worth_retrying(reply):
-                    wait = self._backoff(attempt)
-                else:
+                limit = RateLimit.of(reply.headers)
+                self.metering.after(limit, refused=reply.status_code == 429)
+                if reply.status_code == 429 and self.attempts > 1 and quota_waits < MOST_QUOTA_WAITS:
+                    quota_waits += 1
+                    attempt -= 1
+                    wait = limit.seconds_to_reset() if limit.reset_s is not None else self._backoff(quota_waits)
+                elif last or not retry or not (_worth_retrying(reply) or (reply.ok and broken(reply))):
                     return reply
             log.info("api_wait", path=path, attempt=attempt, seconds=round(wait, 1))
             self.sleep(min(wait, LONGEST_WAIT_S))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+            attempt += 1
 
     def json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """A JSON object, or the error that the reply means.
@@ -77,18 +97,26 @@ class ApiSession:
         TransientError for 5xx, 429, HTML from a gateway or `success: false`; PermanentError for 404 and 410;
         CriticalError for any other refusal (credentials, a malformed request).
         """
-        reply = self.request(method, path, **options)
-        if reply.status_code < 300:
+        value: dict[str, Any] | None = None
+
+        def broken(reply: requests.Response) -> bool:
+            """A gateway's page, a cut body or `success: false` with status 200 (§5.4); keeps what was read."""
+            nonlocal value
             value = parsed(reply)
-            if value is None or value.get("success") is False:
-                raise TransientError(f"{method} {path}: the reply is not the JSON that was asked for")
+            return value is None or value.get("success") is False
+
+        reply = self.request(method, path, broken=broken, **options)
+        if reply.ok:
+            if broken(reply) if value is None else value.get("success") is False:
+                raise TransientError(f"{method} {self.base_url}{path}: the reply is not the JSON that was asked for")
+            assert value is not None
             return value
-        message = self.scrub(f"{method} {path}: HTTP {reply.status_code} {error_text(reply)}".strip())
+        message = self.scrub(f"{method} {self.base_url}{path}: HTTP {reply.status_code} {error_text(reply)}".strip())
         if reply.status_code in (404, 410):
             raise PermanentError(message)
         if reply.status_code == 429 or _worth_retrying(reply):
             raise TransientError(message)
-        raise CriticalError(message)
+        raise RefusedError(message, status=reply.status_code, code=error_code(reply))
 
     def scrub(self, text: str) -> str:
         """The text without any of our secrets."""
@@ -111,12 +139,27 @@ class ApiSession:
         return float(min(60.0, 0.5 * 2**attempt) * (0.5 + random.random() / 2))
 
 
+class RefusedError(CriticalError):
+    """The server refuses the request for good; `code` is the reply's own, where it has one."""
+
+    def __init__(self, message: str, *, status: int, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
 def parsed(reply: requests.Response) -> dict[str, Any] | None:
     """The reply's JSON object, or None when it is anything else (HTML from a gateway, a truncated body)."""
     try:
-        value = reply.json()
-    except (requests.RequestException, ValueError):
+        value = msgspec.json.decode(reply.content)
+    except requests.RequestException:
         return None
+    except (ValueError, RecursionError):
+        # Half characters and NaN are no JSON to the fast reader, and yet servers send them.
+        try:
+            value = json.loads(reply.content)
+        except (ValueError, RecursionError):
+            return None
     return value if isinstance(value, dict) else None
 
 
@@ -129,13 +172,25 @@ def error_text(reply: requests.Response) -> str:
     return " ".join(dict.fromkeys(parts))
 
 
+def error_code(reply: requests.Response) -> str:
+    """The `code` of an error body; empty where there is none."""
+    return str((parsed(reply) or {}).get("code") or "")
+
+
 def _worth_retrying(reply: requests.Response) -> bool:
     if reply.status_code in RETRIED_STATUSES:
         return True
-    return reply.status_code == 400 and (parsed(reply) or {}).get("code") in RETRIED_CODES
+    return reply.status_code == 400 and error_code(reply) in RETRIED_CODES
 
 
-def _reset_seconds(reply: requests.Response) -> float | None:
-    """`t` of `RateLimit: "personal";r=0;t=42` (search contract §1.3), with a little on top."""
-    found = re.search(r"\bt=(\d+)", reply.headers.get("RateLimit", ""))
-    return float(found.group(1)) + random.random() if found else None
+def _why(error: requests.RequestException) -> str:
+    """Network trouble in a few words that a person can act on."""
+    kinds: list[tuple[type[requests.RequestException], str]] = [
+        (requests.exceptions.SSLError, "the TLS certificate is not accepted"),
+        (requests.exceptions.ConnectTimeout, "no connection in time"),
+        (requests.exceptions.Timeout, "no answer in time"),
+        (requests.exceptions.ConnectionError, "no connection to the server, or it broke"),
+        (requests.exceptions.ContentDecodingError, "the body is cut off"),
+        (requests.exceptions.ChunkedEncodingError, "the body is cut off"),
+    ]
+    return next((text for kind, text in kinds if isinstance(error, kind)), type(error).__name__) + f" ({type(error).__name__})"

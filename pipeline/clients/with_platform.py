@@ -1,4 +1,4 @@
-"""WITH / CrowdHeritage: login, filling a collection by ids, single annotations (WITH contract §1.2, §2.5, §3.3)."""
+"""WITH / CrowdHeritage: login, collections and their records, single annotations (WITH contract §1.2, §2.5–2.7, §3.3)."""
 
 import threading
 import time
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.clients.http import ApiSession, error_text, parsed
+from pipeline.clients.metering import Metering
 from pipeline.errors import CriticalError, PermanentError, TransientError
 from pipeline.settings import Settings
 
@@ -21,9 +22,9 @@ LONGEST_IMPORT_S = 600.0
 class WithClient:
     """Speaks for one account; safe to share between threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, metering: Metering | None = None) -> None:
         if not settings.with_username:
-            raise CriticalError("WITH_USERNAME is not set; hidden labels need an account on the platform")
+            raise CriticalError("WITH_USERNAME is not set; reading from WITH and hidden labels need an account on the platform")
         password = settings.with_password.get_secret_value()
         self._login_form = {"email": settings.with_username, "password": password}
         self._cookie = ""
@@ -35,6 +36,7 @@ class WithClient:
             attempts=settings.api_attempts,
             headers=lambda: {"Cookie": f"{COOKIE}={self._cookie}"} if self._cookie else {},
             secrets=(password,),
+            metering=metering or Metering(),
         )
 
     def fill_collection(self, name: str, record_ids: Sequence[str]) -> None:
@@ -45,15 +47,62 @@ class WithClient:
         for at in range(0, len(record_ids), IDS_PER_IMPORT):
             form = {"collectionName": name, "itemIds": list(record_ids[at : at + IDS_PER_IMPORT])}
             collection = self._json("POST", "/collection/importItems", json=form)
-            path = f"/collection/{collection['dbId']}"
-            before = count = int(collection["administrative"]["entryCount"])
-            started = grown = time.monotonic()
-            while count < before + len(form["itemIds"]) and time.monotonic() - grown < QUIET_S:
-                if time.monotonic() - started > LONGEST_IMPORT_S:
-                    raise TransientError(f"WITH is still importing into {name!r} after {LONGEST_IMPORT_S:g} s")
-                time.sleep(POLL_S)
-                now = int(self._json("GET", path)["administrative"]["entryCount"])
-                grown, count = (time.monotonic(), now) if now > count else (grown, count)
+            before = int(collection["administrative"]["entryCount"])
+            self._wait_until_full(collection, before + len(form["itemIds"]))
+
+    def import_search(self, name: str, query: str, *, limit: int | None) -> str:
+        """Let WITH fill a collection from a query of Europeana's own language; returns its id once it is full (§2.5).
+
+        The platform refuses duplicates inside a collection, so asking again only adds what is new.
+        """
+        asked = {"searchTerm": query, "page": "1", "pageSize": "20", "source": ["Europeana"], "filters": []}
+        form = {"collectionName": name, "limit": limit or -1, "query": asked}
+        return self._wait_until_full(self._json("POST", "/collection/importSearch", json=form), limit)
+
+    def count(self, query: str) -> int:
+        """How many records of Europeana a query has, without importing any (§2.2).
+
+        The reply also holds the platform's own key: nothing of it but the number is kept.
+        """
+        form = {"searchTerm": query, "page": "1", "pageSize": "1", "source": ["Europeana"], "filters": []}
+        self._log_in(unless=None)
+        reply = self._api.request("POST", "/api/search", json=form)
+        try:
+            found = [one for one in reply.json() if isinstance(one, dict)] if reply.status_code == 200 else []
+        except ValueError:
+            found = []
+        if not found or found[0].get("error"):
+            raise PermanentError(f"WITH cannot count the records of the query (HTTP {reply.status_code})")
+        return int(found[0].get("totalCount") or 0)
+
+    def import_gallery(self, name: str, gallery_id: str) -> str:
+        """Let WITH fill a collection from a user gallery of Europeana; returns its id once it is full (§2.5)."""
+        path = "/collection/importGallery"
+        parameters = {"userGalleryId": gallery_id, "collectionName": name}
+        return self._wait_until_full(self._json("POST", path, params=parameters), None)
+
+    def collected_ids(self, collection_id: str) -> list[str]:
+        """The ids of all records of a collection, in its order, read at once: paging is not stable there (§2.6)."""
+        reply = self._json("GET", f"/collection/{collection_id}/getCollectedRecordIds")
+        return [str(db_id) for db_id in reply.get("collectedRecordsIds") or ()]
+
+    def records(self, db_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Some records in full; those that are not there are left out (§2.7)."""
+        found = self._json("GET", "/record/getRecordsByIds", params={"id": list(db_ids)}).get("records") or []
+        return [record for record in found if isinstance(record, dict)]
+
+    def _wait_until_full(self, collection: Mapping[str, Any], expected: int | None) -> str:
+        """Poll a collection that is being filled: there is no sign when it is done, only that it grows no more."""
+        path = f"/collection/{collection['dbId']}"
+        count = int(collection["administrative"]["entryCount"])
+        started = grown = time.monotonic()
+        while (expected is None or count < expected) and time.monotonic() - grown < QUIET_S:
+            if time.monotonic() - started > LONGEST_IMPORT_S:
+                raise TransientError(f"WITH is still importing into {path} after {LONGEST_IMPORT_S:g} s")
+            time.sleep(POLL_S)
+            now = int(self._json("GET", path)["administrative"]["entryCount"])
+            grown, count = (time.monotonic(), now) if now > count else (grown, count)
+        return str(collection["dbId"])
 
     def annotate(self, record_id: str, body: Mapping[str, Any], *, generator: str, confidence: float, generated: str) -> str:
         """One tag on one record, not marked for publication; returns its id.

@@ -51,11 +51,15 @@ class CollectionRow:
 
 @dataclass(frozen=True)
 class Collection:
-    """A folder of pictures with its rows, and what was wrong with the CSV (one message a problem)."""
+    """A folder of pictures with its rows, and what was wrong with the CSV (one message a problem).
+
+    `skipped` are the lines that gave no row: their number and what is wrong with them.
+    """
 
     folder: Path
     rows: tuple[CollectionRow, ...]
     problems: tuple[str, ...] = field(default=())
+    skipped: tuple[tuple[int, str], ...] = field(default=())
 
     def image_path(self, row: CollectionRow) -> Path | None:
         """Where the row's picture lies, or None when the record has no picture; the file may be missing."""
@@ -94,11 +98,12 @@ def read_collection(folder: Path) -> Collection:
         problems += [
             f"{path} line 1: the column {name} is missing; it is read as empty." for name in EXPECTED if name not in columns
         ]
-        rows = tuple(_rows(path, folder, reader, problems))
+        skipped: list[tuple[int, str]] = []
+        rows = tuple(_rows(path, folder, reader, problems, skipped))
     if any(row.concepts for row in rows) and not any(row.split for row in rows):
         problems.append(f"{path}: no row has a split; one group in four is held out for testing.")
         rows = tuple(replace(row, split=_split_of(row.group)) for row in rows)
-    return Collection(folder=folder, rows=rows, problems=tuple(problems))
+    return Collection(folder=folder, rows=rows, problems=tuple(problems), skipped=tuple(skipped))
 
 
 def _split_of(group: str) -> str:
@@ -106,7 +111,9 @@ def _split_of(group: str) -> str:
     return "test" if zlib.crc32(group.encode()) % 4 == 0 else "train"
 
 
-def _rows(path: Path, folder: Path, reader: "csv.DictReader[str]", problems: list[str]) -> Iterator[CollectionRow]:
+def _rows(
+    path: Path, folder: Path, reader: "csv.DictReader[str]", problems: list[str], skipped: list[tuple[int, str]]
+) -> Iterator[CollectionRow]:
     seen: set[str] = set()
     while True:
         try:
@@ -114,7 +121,9 @@ def _rows(path: Path, folder: Path, reader: "csv.DictReader[str]", problems: lis
         except StopIteration:
             return
         except (csv.Error, UnicodeDecodeError) as error:
-            problems.append(f"{path} line {reader.line_num}: cannot be read as CSV in UTF-8 ({error}); reading stops here.")
+            problem = f"cannot be read as CSV in UTF-8 ({error}); reading stops here."
+            problems.append(f"{path} line {reader.line_num}: {problem}")
+            skipped.append((reader.line_num, problem))
             return
         row, problem = _row(cells, reader.line_num, folder)
         if row is not None and row.record_id in seen:
@@ -122,7 +131,9 @@ def _rows(path: Path, folder: Path, reader: "csv.DictReader[str]", problems: lis
             row = None
         if problem:
             problems.append(f"{path} line {reader.line_num}: {problem}")
-        if row:
+        if row is None:
+            skipped.append((reader.line_num, problem))
+        else:
             seen.add(row.record_id)
             yield row
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -18,6 +18,7 @@ from pipeline.settings import PROJECT_ROOT, Settings
 MIGRATIONS = PROJECT_ROOT / "sql" / "migrations"
 _ONE_THREAD = threading.Lock()  # alembic keeps its context in a global
 _MIGRATION_LOCK = 7_341_902  # any constant: PostgreSQL's advisory lock while the schema changes
+_WRITE_LOCK = 7_341_903  # another one: for the short transactions of `begin_writing`
 
 
 def connect(settings: Settings) -> Engine:
@@ -39,6 +40,7 @@ def _engine(address: str) -> Engine:
     engine = create_engine(url, pool_pre_ping=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "handle_error", _no_room)
     try:
         _migrate(engine)
     except SQLAlchemyError as error:
@@ -52,6 +54,35 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+@contextmanager
+def begin_writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction whose reads and writes are one step: SQLite gives its one place for a writer at the beginning.
+
+    On PostgreSQL rows that decide must be read `with_for_update`, or the database serialises by a lock as here.
+    """
+    if engine.dialect.name == "sqlite":
+        # The driver would begin only at the first write, after the reads.
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+    else:
+        with engine.begin() as connection:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})"))
+            yield connection
+
+
+def _no_room(context: ExceptionContext) -> None:
+    """A full disk is told from other trouble."""
+    original = str(context.original_exception)
+    if "disk is full" in original or "No space left" in original:
+        raise CriticalError("no room left for the database (DATABASE_URL); free some space and run again") from None
 
 
 def _migrate(engine: Engine) -> None:

@@ -75,3 +75,52 @@ model_versions = Table(
     Column("created_at", UtcTime, nullable=False),
     UniqueConstraint("name", "version", name="uq_model_version"),
 )
+
+# What has been harvested: a row per listing × slice × run. A slice is a window of time, or all, or a group of ids.
+harvest_windows = Table(
+    "harvest_windows",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("listing", String(64), nullable=False),  # which platform, source, selection and lake
+    Column("window", String(200), nullable=False),
+    Column("run_id", String(200), nullable=False),
+    Column("source", String(200), nullable=False),
+    Column("start_at", UtcTime),
+    Column("end_at", UtcTime),
+    Column("run_attempt", Integer, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("cursor", Text),  # where the next page begins; None: at the beginning
+    Column("walk", Integer, nullable=False, default=1),  # 2: the second walk, for what the first one missed
+    Column("pieces", JSON, nullable=False),  # the parts that hold its records, those of earlier runs included
+    Column("previous", JSON, nullable=False),  # the same of the listing before, to find what has gone since
+    Column("counts", JSON, nullable=False),
+    Column("requests", Integer, nullable=False, default=0),
+    Column("last_error", Text, nullable=False, default=""),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    UniqueConstraint("listing", "window", "run_id", name="uq_harvest_window"),
+    Index("ix_harvest_windows_state", "listing", "state"),
+)
+
+# The rate limit of each API key (a fingerprint of it), as all processes know it together.
+api_quotas = Table(
+    "api_quotas",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("quota", Integer, nullable=False),
+    Column("window_s", Integer, nullable=False),
+    Column("remaining", Integer, nullable=False),
+    Column("reset_at", UtcTime, nullable=False),
+)
+
+# What a start of a run has used of its own limits.
+run_budgets = Table(
+    "run_budgets",
+    metadata,
+    Column("name", String(300), primary_key=True),
+    Column("started_at", UtcTime, nullable=False),
+    Column("requests", Integer, nullable=False),
+    Column("records", Integer, nullable=False),
+)

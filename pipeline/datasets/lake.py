@@ -17,7 +17,7 @@ from pipeline.datasets.run import Run
 from pipeline.datasets.schemas import SCHEMAS
 from pipeline.errors import CriticalError, PoisonedResultError
 from pipeline.settings import Settings
-from pipeline.storage import ObjectStore, open_store
+from pipeline.storage import ObjectStore, open_store, room_for
 
 READ_ROWS = 16_384
 
@@ -42,11 +42,12 @@ class Lake:
         """Write the run's manifest and return the run in force.
 
         A run that is started again under the same id keeps its planned time, so that it writes the same bytes. If it
-        was cut off, it goes on where it was; if it had finished, everything is done afresh.
+        was cut off, it goes on where it was; if it had finished, or is to be done again, it is a new attempt.
         """
         if self.store.exists(run.key):
             known = self.run(run.key)
-            run = replace(run, attempt=known.attempt + self.store.exists(known.finished_key))
+            fresh = run.again or self.store.exists(known.finished_key)
+            run = replace(run, attempt=known.attempt + fresh, starts=known.starts + 1)
             if known.selection == run.selection and known.scope == run.scope:
                 run = replace(run, created_at=known.created_at)
         self.store.put_bytes(run.key, run.to_json())
@@ -60,16 +61,24 @@ class Lake:
             raise CriticalError(f"{self.store.address(run_key)}: no such run") from error
 
     def write_part(
-        self, run: Run, dataset: str, number: int, rows: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema
+        self,
+        run: Run,
+        dataset: str,
+        number: int,
+        rows: Iterable[pa.Table | pa.RecordBatch],
+        schema: pa.Schema,
+        *,
+        piece: str = "",
     ) -> Part:
         """Write one part, batch by batch; readers see it only once `publish` lists it.
 
-        Raises PoisonedResultError when a batch does not fit the schema or leaves a required column empty.
+        `piece` tells apart the parts of a batch that writes several. Raises PoisonedResultError when rows do not fit the
+        schema or leave a required column empty, CriticalError when there is no room.
         """
-        key = f"{run.dataset_folder(dataset)}/part-{run.part_number(number):05d}.parquet"
-        with tempfile.TemporaryDirectory(prefix="enrich-") as folder:
+        key = f"{run.dataset_folder(dataset)}/part-{run.part_number(number):05d}{piece and f'-{piece}'}.parquet"
+        count = 0
+        with tempfile.TemporaryDirectory(prefix="enrich-") as folder, room_for(Path(folder)):
             path = Path(folder) / "part.parquet"
-            count = 0
             with pq.ParquetWriter(path, schema, compression="zstd") as writer:
                 for batch in rows:
                     table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pipeline.domain.harvest_rules import HarvestRules, rules_from_json
 from pipeline.domain.identifiers import run_key
 from pipeline.domain.scope import Scope, Selection, scope_from_json, scope_hash, scope_to_json, selection_from_json
 
@@ -17,6 +18,7 @@ class Run:
     """One pass of the pipeline. `created_at` is its planned time (UTC): no step below reads a clock for data.
 
     `attempt` counts how often a finished run was started again; within an attempt nothing that is done is repeated.
+    `starts` counts every start: each has the whole budget of the rules' limits. `again` harvests windows anew that are done.
     """
 
     run_id: str
@@ -24,9 +26,11 @@ class Run:
     selection: Selection
     scope: Scope
     created_at: datetime
-    limit: int | None = None
+    rules: HarvestRules = field(default_factory=HarvestRules)
     dry_run: bool = False
+    again: bool = False
     attempt: int = 1
+    starts: int = 1
 
     @property
     def key(self) -> str:
@@ -37,6 +41,11 @@ class Run:
     def finished_key(self) -> str:
         """Lies there once an attempt has come to its end."""
         return f"{self.folder}/finished-{self.attempt}.json"
+
+    @property
+    def ids_key(self) -> str:
+        """Where a long list of ids lies, one a line."""
+        return f"{self.folder}/ids-{self.scope.ids_sha256[:12]}.txt"
 
     @property
     def folder(self) -> str:
@@ -74,9 +83,11 @@ class Run:
             selection=selection_from_json(value["selection"]),
             scope=scope_from_json(value["scope"]),
             created_at=datetime.fromisoformat(value["created_at"]),
-            limit=value["limit"],
+            rules=rules_from_json(value["rules"]),
             dry_run=value["dry_run"],
+            again=value["again"],
             attempt=value["attempt"],
+            starts=value["starts"],
         )
 
 

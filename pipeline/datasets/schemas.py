@@ -8,6 +8,24 @@ _TEXT = pa.string()
 _TEXTS = pa.list_(pa.field("item", pa.string(), nullable=False))
 _BY_LANGUAGE = pa.map_(pa.string(), _TEXTS)
 _TIME = pa.timestamp("ms", tz="UTC")
+_MEDIA = pa.list_(
+    pa.field(
+        "item",
+        pa.struct(
+            [
+                pa.field("url", pa.string(), nullable=False),
+                pa.field("rights", pa.string(), nullable=False),
+                pa.field("rights_category", pa.string(), nullable=False),
+                pa.field("mime", pa.string()),
+                pa.field("width_px", pa.int32()),
+                pa.field("height_px", pa.int32()),
+                pa.field("size_bytes", pa.int64()),
+                pa.field("iiif_service", pa.string()),
+            ]
+        ),
+        nullable=False,
+    )
+)
 
 
 def _schema(version: int, **columns: pa.DataType | tuple[pa.DataType]) -> pa.Schema:
@@ -29,24 +47,31 @@ _MODEL = {
 }
 
 RECORDS = _schema(
-    1,
+    2,
     record_id=_TEXT,
     dataset_id=_TEXT,
     title=_TEXT,
     titles=_BY_LANGUAGE,
     descriptions=_BY_LANGUAGE,
     creators=_TEXTS,
+    creator_names=_BY_LANGUAGE,
+    subjects=_BY_LANGUAGE,
+    types=_BY_LANGUAGE,
     year=(pa.int32(),),
     media_type=_TEXT,
     concept_uris=_TEXTS,
+    concept_labels=_BY_LANGUAGE,
     provider=_TEXT,
     data_provider=_TEXT,
+    dataset_name=_TEXT,
     country=_TEXT,
     languages=_TEXTS,
     rights=_TEXT,
     rights_category=_TEXT,
+    record_rights=_TEXT,
     image_url=(_TEXT,),
     image_urls=_TEXTS,
+    media=_MEDIA,
     thumbnail_url=(_TEXT,),
     landing_url=(_TEXT,),
     updated_at=(_TIME,),
@@ -113,7 +138,7 @@ RECORD_LABELS = _schema(
 )
 
 OUTCOMES = _schema(
-    1,
+    2,
     stage=_TEXT,
     input_id=_TEXT,
     record_id=(_TEXT,),
@@ -121,6 +146,7 @@ OUTCOMES = _schema(
     reason=_TEXT,
     detail=_TEXT,
     attempt=pa.int32(),
+    raw=(_TEXT,),  # what could not be read
     **_RUN,
 )
 

@@ -54,7 +54,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class OutcomeRow:
-    """An input that is not ok. `input_id` is a record id, or `record_id|image_url`, or a canonical annotation."""
+    """An input that is not ok. `input_id` is a record id, or `record_id|image_url`, or a canonical annotation.
+
+    `raw` keeps what could not be read, as JSON without any key, so that it can be read once we know how.
+    """
 
     stage: str
     input_id: str
@@ -63,6 +66,7 @@ class OutcomeRow:
     reason: Reason
     detail: str = ""
     attempt: int = 1
+    raw: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "detail", " ".join(self.detail.split())[:DETAIL_LENGTH])

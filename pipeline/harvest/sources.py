@@ -1,27 +1,43 @@
 """Sources are data: `vocab/sources/*.yaml`, one file a source. Read when DAGs are parsed, so nothing heavy here."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipeline.domain.scope import Selection
+from pipeline.domain.harvest_rules import HarvestRules, Limits
+from pipeline.domain.scope import ConceptQuery, Selection
 from pipeline.errors import CriticalError
 
 DEFAULT = "default"
+# How a source of each kind may name its records, and what the selection is called then.
+WAYS: Mapping[str, Mapping[str, str]] = {
+    "europeana": {"query": "query", "dataset": "dataset", "concepts": "concept"},
+    "with": {"collection": "with_collection", "query": "query", "gallery": "gallery"},
+    "folder": {"folder": "folder"},
+}
+_OF_EUROPEANA = ("qf", "reusability", "images", "technical", "window_hours", "window_hits", "revisit_days", "revisit_windows")
+_RULES = ("images", "technical", "window_hours", "window_hits", "revisit_windows")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where records come from, and when."""
+    """Where records come from, which ones, how, and when."""
 
     name: str
-    kind: str
     selection: Selection
-    schedule: str | None
-    description: str
+    rules: HarvestRules
+    schedule: str | None = None
+    description: str = ""
+
+    @property
+    def kind(self) -> str:
+        """`europeana`, `with` or `folder`."""
+        return self.rules.service
 
     @property
     def dag_id(self) -> str:
@@ -30,37 +46,142 @@ class Source:
 
 
 def load_sources(folder: Path) -> dict[str, Source]:
-    """All sources by name; CriticalError that names the file of one that cannot be used."""
-    sources = [_source(path) for path in sorted(folder.glob("*.yaml"))]
+    """All sources by name; CriticalError that names file and line of what cannot be used."""
+    sources = [load_source(path) for path in sorted(folder.glob("*.yaml"))]
     return {source.name: source for source in sources}
 
 
 def find_source(folder: Path, name: str) -> Source:
     """One source; the error lists the names that exist."""
-    sources = load_sources(folder)
-    if name not in sources:
-        raise CriticalError(f"no source {name!r} in {folder}; there are: {', '.join(sources) or 'none'}")
-    return sources[name]
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(other.stem for other in folder.glob("*.yaml")))
+        raise CriticalError(f"no source {name!r} in {folder}; there are: {names or 'none'}")
+    return load_source(path)
 
 
-def _source(path: Path) -> Source:
+def load_source(path: Path) -> Source:
+    """One file; CriticalError with a line for each thing that is wrong, each with its place."""
     try:
-        value: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        selection = value["selection"]
-        source = Source(
-            name=value["name"],
-            kind=value["kind"],
-            selection=Selection(
-                kind=selection["kind"],
-                value=selection["value"],
-                filters=tuple(selection.get("filters", ())),
-                reusability=selection.get("reusability", ""),
-            ),
-            schedule=value.get("schedule"),
-            description=value.get("description", ""),
-        )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, CriticalError) as error:
-        raise CriticalError(f"{path}: not a usable source ({type(error).__name__}: {error})") from error
-    if source.name != path.stem:
-        raise CriticalError(f"{path}: the name {source.name!r} must be the file's name")
-    return source
+        text = path.read_text(encoding="utf-8")
+        tree, value = yaml.compose(text), yaml.safe_load(text)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise CriticalError(f"{path}{where}: not readable as YAML: {getattr(error, 'problem', None) or error}") from error
+    problems = [f"{path} line {_line(tree, place)}: {message}" for place, message in _problems(path, value)]
+    if problems:
+        raise CriticalError("\n".join(problems))
+    try:
+        return _source(path, value)
+    except CriticalError as error:
+        raise CriticalError(f"{path}: {error}") from error
+
+
+def _problems(path: Path, value: Any) -> Iterator[tuple[Sequence[Any], str]]:
+    """What is wrong, with the place in the document."""
+    if not isinstance(value, dict):
+        yield (), "a source is a list of `name: value` lines; `enrich source new` writes one to begin with"
+        return
+    found = False
+    for error in sorted(_schema().iter_errors(value), key=lambda error: list(map(str, error.absolute_path))):
+        found = True
+        yield _place(error), _message(error)
+    if found:
+        return
+    if value["name"] != path.stem:
+        yield ("name",), f"the name {value['name']!r} must be the file's: {path.stem!r}"
+    ways = WAYS[value["kind"]]
+    given = [way for of_kind in WAYS.values() for way in of_kind if way in value]
+    if len(set(given)) != 1 or given[0] not in ways:
+        yield ("kind",), f"a source of kind {value['kind']} names its records by exactly one of: {', '.join(ways)}"
+    if value["kind"] != "europeana":
+        for name in _OF_EUROPEANA:
+            if name in value:
+                yield (name,), f"{name} is for sources of kind europeana only"
+
+
+def _source(path: Path, value: Mapping[str, Any]) -> Source:
+    kind = value["kind"]
+    way = next(way for way in WAYS[kind] if way in value)
+    rules = {name: value[name] for name in _RULES if name in value}
+    return Source(
+        name=value["name"],
+        selection=Selection(
+            kind=WAYS[kind][way],
+            value=_value(path, way, value[way]),
+            filters=tuple(value.get("qf", ())),
+            reusability=",".join(value.get("reusability", ())),
+            concepts=_concepts(value.get("concepts", ())),
+        ),
+        rules=HarvestRules(
+            service=kind,
+            rights=tuple(value.get("rights", ())),
+            revisit_days=tuple(sorted(value.get("revisit_days", ()))),
+            limits=Limits(**value.get("limits", {})),
+            **rules,
+        ),
+        schedule=value.get("schedule"),
+        description=value.get("description", ""),
+    )
+
+
+def _value(path: Path, way: str, value: Any) -> str:
+    if way == "folder":
+        return str((path.parent / value).resolve())
+    if way == "concepts":
+        return ", ".join(" + ".join(concept.all_of) for concept in _concepts(value))
+    return str(value)
+
+
+def _concepts(values: Sequence[Any]) -> tuple[ConceptQuery, ...]:
+    return tuple(
+        ConceptQuery((one,)) if isinstance(one, str) else ConceptQuery(tuple(one["all_of"]), one.get("cap")) for one in values
+    )
+
+
+@cache
+def _schema() -> Any:
+    from jsonschema import Draft202012Validator
+
+    schema = json.loads(Path(__file__).with_name("source.schema.json").read_text(encoding="utf-8"))
+    return Draft202012Validator(schema)
+
+
+def _place(error: Any) -> list[Any]:
+    """Where the trouble is; of an unknown field, the field itself."""
+    place = list(error.absolute_path)
+    if error.validator == "additionalProperties":
+        unknown = [name for name in error.instance if name not in error.schema["properties"]]
+        return [*place, unknown[0]]
+    return place
+
+
+def _message(error: Any) -> str:
+    """The validator's finding in words that say what to do."""
+    if error.validator == "additionalProperties":
+        known = ", ".join(error.schema["properties"])
+        return f"{_place(error)[-1]!r} is not a field here; there are: {known}"
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"{', '.join(missing)} is missing"
+    if error.validator == "anyOf":  # a concept
+        return f"{error.instance!r} is neither a concept's URI nor all_of with URIs"
+    hint = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
+    name = ".".join(map(str, error.absolute_path))
+    return f"{name}: {error.message}. {hint}".strip()
+
+
+def _line(tree: Any, place: Sequence[Any]) -> int:
+    """The line of a place in the document; of a field, the line of its name."""
+    line, node = (tree.start_mark.line if tree is not None else 0), tree
+    for step in place:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((key, value) for key, value in node.value if key.value == str(step)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line
+    return int(line) + 1

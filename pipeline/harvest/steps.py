@@ -1,212 +1,226 @@
-"""Steps of the harvest: start a run, plan its windows, harvest one window, publish the records."""
+"""Steps of the harvest: start a run, plan its windows, harvest a batch of them, publish the records."""
 
+import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import structlog
-
 from pipeline.clients.europeana import SearchClient
-from pipeline.datasets.lake import Lake, as_table, open_lake
+from pipeline.clients.metering import Metering
+from pipeline.clients.with_platform import WithClient
+from pipeline.database import connect, windows
+from pipeline.database.quota import SharedQuota
+from pipeline.database.run_budget import RunBudget
+from pipeline.database.windows import Window, WindowState
+from pipeline.datasets.lake import Lake, Part, open_lake
 from pipeline.datasets.run import Run, named_run_id
-from pipeline.datasets.schemas import OUTCOMES, RECORDS
-from pipeline.datasets.stage import (
-    Batch,
-    Counts,
-    Result,
-    merge_results,
-    outcomes_dataset,
-    plan_stage,
-    publish_stage,
-    run_batch,
-)
-from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
-from pipeline.domain.record import Record
+from pipeline.datasets.stage import Batch, Counts, Result, groups_of, merge_results, plan_stage, publish_stage, run_batch
+from pipeline.domain.harvest_rules import HarvestRules
 from pipeline.domain.scope import Scope, Selection
 from pipeline.errors import CriticalError
-from pipeline.harvest.parse import parse_item
+from pipeline.harvest.duplicates import drop_duplicates
+from pipeline.harvest.id_list import ids_of_run, store_id_list
+from pipeline.harvest.listings import FolderListing, IdsListing, Listing, QueryListing, WithListing
+from pipeline.harvest.parse import STAGE
+from pipeline.harvest.rows import OUTCOMES_OF_STAGE
+from pipeline.harvest.slices import Slice, due_again, listing_key, slices_of
 from pipeline.harvest.sources import find_source
+from pipeline.harvest.window import WindowHarvest
 from pipeline.quality.gates import check_parts
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
-
-STAGE = "harvest"
-OUTCOMES_OF_STAGE = outcomes_dataset(STAGE)
-IDS_PER_QUERY = 50
-
-log = structlog.get_logger()
 
 
 def start_run(
     *,
     run_id: str,
     source: str,
-    scope: Scope,
+    scope: Scope | None,
     created_at: datetime,
     settings: Settings,
     selection: Selection | None = None,
-    limit: int | None = None,
+    rules: HarvestRules | None = None,
+    ids_file: Path | None = None,
     dry_run: bool = False,
+    again: bool = False,
 ) -> str:
-    """Write the run's manifest and return its key; a run started again under the same id goes on where it was."""
+    """Write the run's manifest and return its key; a run started again under the same id goes on where it was.
+
+    Without `selection` and `rules` they are the source's. `ids_file` stands for a scope of ids: a file with one a line,
+    of any length. `again`: harvest windows anew that are done. Raises CriticalError for what cannot be a run.
+    """
+    lake = open_lake(settings)
+    if selection is None or rules is None:
+        found = find_source(settings.sources_dir, source)
+        selection, rules = selection or found.selection, rules or found.rules
+    name = named_run_id(run_id)
+    if ids_file is not None:
+        scope = Scope("ids", ids_sha256=store_id_list(lake, f"runs/run={name}", ids_file))
+    if scope is None:
+        raise CriticalError("a run needs a scope: a window, ids, a file of ids, or full")
     run = Run(
-        run_id=named_run_id(run_id),
+        run_id=name,
         source=source,
-        selection=selection or find_source(settings.sources_dir, source).selection,
+        selection=selection,
         scope=scope,
         created_at=created_at.astimezone(UTC),
-        limit=limit,
+        rules=rules,
         dry_run=dry_run,
+        again=again,
     )
-    return open_lake(settings).save_run(run).key
+    return lake.save_run(run).key
 
 
 def plan_harvest(run_key: str, *, settings: Settings) -> list[str]:
-    """The queries that make up the run's scope, as batches: one for a window or everything, one per 50 ids."""
+    """The slices that make up the run's scope, as batches; of a window also old windows that are due once more.
+
+    The plan of an attempt is made once: what is due must not change under a run that was cut off.
+    """
     lake = open_lake(settings)
     run = lake.run(run_key)
-    return plan_stage(lake, run, STAGE, _queries(run), fingerprint="", max_batches=settings.max_batches)
+    slices = _planned(lake, run, settings)
+    size = max(1, -(-len(slices) // settings.max_batches))
+    groups = [[slice_.to_json() for slice_ in group] for group in groups_of(slices, size)]
+    return plan_stage(lake, run, STAGE, groups, fingerprint=str(run.starts), max_batches=settings.max_batches)
 
 
 def harvest_window(batch_key: str, *, settings: Settings) -> str:
-    """Pull one query's records, page by page; returns the key of the batch's result."""
+    """Harvest a batch's slices, page by page; returns the key of the batch's result."""
     lake = open_lake(settings)
     return run_batch(lake, batch_key, lambda run, batch: _harvest(lake, run, batch, settings))
 
 
 def publish_records(run_key: str, result_keys: list[str], *, settings: Settings) -> str:
-    """Check the harvested records and make them visible; returns the key of the stage's report."""
+    """Check the harvested records and make them visible; returns the key of the stage's report.
+
+    The report's `harvest` says whether the run is complete, and if not, how many are missing and why.
+    """
     lake = open_lake(settings)
     run = lake.run(run_key)
     result = merge_results(lake, STAGE, result_keys)
+    _once(lake, run, result)
     checks = check_parts(lake, run, "records", result.parts.get("records", []))
-    return publish_stage(lake, run, STAGE, result, ["records", OUTCOMES_OF_STAGE], checks=checks)
+    state = _state(lake, run, result, settings)
+    return publish_stage(lake, run, STAGE, result, ["records", OUTCOMES_OF_STAGE], checks=checks, harvest=state)
 
 
-def _queries(run: Run) -> list[dict[str, Any]]:
-    filters = list(run.selection.filters)
-    if run.selection.kind == "query":
-        query = run.selection.value
-    elif run.selection.kind == "dataset":
-        query = f"europeana_id:\\/{run.selection.value}\\/*"
-    elif run.selection.kind == "concept":
-        query, filters = "*:*", [*filters, f'skos_concept:"{run.selection.value}"']
-    else:
-        raise CriticalError(f"selection kind {run.selection.kind} cannot be harvested from Europeana's search")
-    if run.scope.mode == "pending":
-        raise CriticalError("a harvest has no list of what is pending; its scope is a window, ids or full")
-    if run.scope.mode == "ids":
-        ids = tuple(dict.fromkeys(run.scope.ids))[: run.limit]
-        groups = [ids[at : at + IDS_PER_QUERY] for at in range(0, len(ids), IDS_PER_QUERY)]
-        # Ids name their records completely: the selection's query must not hide any of them.
-        return [{"query": f"europeana_id:({_any_of(group)})", "filters": [], "ids": list(group)} for group in groups]
-    if run.scope.mode == "window":
-        start, end = (time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for time in _bounds(run.scope))
-        filters.append(f"timestamp_update:[{start} TO {end}}}")  # half-open: allowed in qf, not in query (§1.5)
-    # The limit stands in the batch: with another one it is another batch.
-    return [{"query": query, "filters": filters, "limit": run.limit}]
+def key_of_listing(run: Run, settings: Settings) -> str:
+    """What the run's windows are windows of."""
+    platform = {"europeana": settings.europeana_api_url, "with": settings.with_api_url}.get(run.rules.service, "")
+    return listing_key(run, platform, settings.storage_root)
 
 
-def _any_of(ids: Sequence[str]) -> str:
-    return " OR ".join('"' + record_id.replace("\\", "\\\\").replace('"', '\\"') + '"' for record_id in ids)
+def search_client(settings: Settings, budget: RunBudget | None = None) -> SearchClient:
+    """A client whose requests count against the rate limit that all processes share."""
+    key = settings.europeana_api_key.get_secret_value()
+    quota = SharedQuota(connect(settings), settings.europeana_api_url, key)
+    return SearchClient(settings, metering=Metering(quota, budget))
 
 
-def _bounds(scope: Scope) -> tuple[datetime, datetime]:
-    if scope.start is None or scope.end is None:
-        raise CriticalError("a window scope without start and end")
-    return scope.start, scope.end
+def _planned(lake: Lake, run: Run, settings: Settings) -> list[Slice]:
+    key = f"{run.folder}/{STAGE}/slices-{run.attempt}.json"
+    if lake.store.exists(key):
+        return [Slice.from_json(value) for value in lake.read_json(key)]
+    engine, listing = connect(settings), key_of_listing(run, settings)
+    count = sum(1 for _ in ids_of_run(lake, run)) if run.scope.mode == "ids" else 0
+    slices = list(slices_of(run, count))
+    if run.scope.mode == "window" and slices[0].start is not None and run.rules.revisit_windows:
+        known = windows.latest(engine, listing, before=slices[0].start)
+        slices = [*due_again(known, run.rules.revisit_days, now=run.created_at)[: run.rules.revisit_windows], *slices]
+    rows = [Window(listing, one.name, run.run_id, run.source, one.start, one.end, run.attempt) for one in slices]
+    windows.plan(engine, rows, now=datetime.now(UTC))
+    lake.write_json(key, [slice_.to_json() for slice_ in slices])
+    return slices
 
 
 def _harvest(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     started = time.monotonic()
-    counts, rejected, found = Counts(), list[OutcomeRow](), set[str]()
-    items = _items(run, batch, settings, counts.extra)
-    tables = _record_tables(run, items, counts, rejected, found)
-    records = lake.write_part(run, "records", batch.number, tables, RECORDS)
-    for record_id in sorted(set(batch.items.get("ids", ())) - found):
-        rejected.append(_not_found(record_id))
-        counts.add(Reason.GONE)
-    rows = [asdict(row) | run.columns() for row in rejected]
-    outcomes = lake.write_part(run, OUTCOMES_OF_STAGE, batch.number, [as_table("outcomes", rows)], OUTCOMES)
-    return Result(counts, {"records": [records], OUTCOMES_OF_STAGE: [outcomes]}, time.monotonic() - started)
+    result, counts, parts = Counts(), Counts(), dict[str, list[Part]]()
+    engine = connect(settings)
+    budget = RunBudget(engine, f"{run.run_id}|{run.starts}", run.rules.limits)
+    final = True
+    with Progress(STAGE, "records", settings=settings) as progress:
+        open_listing, metering = _listings(lake, run, settings, budget)
+        work = WindowHarvest(
+            lake=lake,
+            run=run,
+            number=batch.number,
+            engine=engine,
+            listing_key=key_of_listing(run, settings),
+            open_listing=open_listing,
+            metering=metering,
+            budget=budget,
+            progress=progress,
+            pages_per_part=settings.harvest_pages_per_part,
+        )
+        for value in batch.items:
+            window = work.harvest(Slice.from_json(value))
+            counts = Counts.from_json(window.counts) if "inputs" in window.counts else Counts()
+            result.merge(counts)
+            result.extra[f"windows_{window.state}"] += 1
+            for dataset, part in _own_parts(window, run):
+                parts.setdefault(dataset, []).append(part)
+            if window.state != WindowState.SUCCESS:
+                final = False
+                break
+    return Result(result, parts, time.monotonic() - started, final)
 
 
-def _items(run: Run, batch: Batch, settings: Settings, extra: Counter[str]) -> Iterator[list[Any]]:
-    """Pages of items, each id once; says in `extra` what the server promised and what came twice."""
-    client = SearchClient(settings)
-    seen: set[str] = set()
-    with Progress("harvest", "records", settings=settings) as progress:
-        for page in client.pages(batch.items["query"], batch.items["filters"], reusability=run.selection.reusability):
-            fresh = _unseen(page.items, seen)
-            extra["duplicate_ids"] += len(page.items) - len(fresh)
-            limit = batch.items.get("limit")
-            if limit is not None:
-                fresh = fresh[: max(0, limit - len(seen))]
-            seen.update(_id(item) for item in fresh)
-            extra["total_results"] = page.total
-            progress.advance(len(fresh), total=min(page.total, limit or page.total))
-            yield fresh
-            if limit is not None and len(seen) >= limit:
-                extra["cut_by_limit"] = 1
-                return
-    if missing := extra["total_results"] - len(seen):
-        log.warning("harvest_incomplete", promised=extra["total_results"], collected=len(seen))
-        extra["missing"] = missing
+def _own_parts(window: Window, run: Run) -> Iterator[tuple[str, Part]]:
+    """A window's parts, without those that another run has published."""
+    for piece in window.pieces:
+        if piece["run_id"] == run.run_id:
+            yield piece["dataset"], Part(*(piece[name] for name in ("key", "rows", "size_bytes", "sha256")))
 
 
-def _unseen(items: list[Any], seen: set[str]) -> list[Any]:
-    """The items whose id has not come before, neither on this page nor on an earlier one."""
-    fresh = {_id(item): item for item in items if _id(item) not in seen}
-    return list(fresh.values())
+def _listings(lake: Lake, run: Run, settings: Settings, budget: RunBudget) -> "tuple[Any, Metering]":
+    """How to open a slice's listing, and what counts its requests."""
+    rules, selection = run.rules, run.selection
+    if rules.service == "folder":
+        return (lambda slice_: FolderListing(Path(selection.value))), Metering()
+    if rules.service == "with":
+        metering = Metering(budget=budget)
+        client = WithClient(settings, metering=metering)
+        name = f"{settings.with_collection} {run.source} {hashlib.sha256(selection.value.encode()).hexdigest()[:8]}"
+        return (lambda slice_: WithListing(client, selection, name, rules.limits.max_records)), metering
+    search = search_client(settings, budget)
+
+    def europeana(slice_: Slice) -> Listing:
+        if slice_.ids is not None:
+            first, last = slice_.ids
+            return IdsListing(search, lambda: ids_of_run(lake, run, first, last), last - first, rules.needs_record_api)
+        return QueryListing(search, slice_.query(run), slice_.sort, rules.needs_record_api)
+
+    return europeana, search.metering
 
 
-def _id(item: Any) -> str:
-    """What an item is told apart by; one without an id, by its whole content."""
-    found = item.get("id") if isinstance(item, dict) else None
-    return found if isinstance(found, str) else repr(item)
+def _once(lake: Lake, run: Run, result: Result) -> None:
+    """Drop what came in more than one window; the counts lose it too."""
+    records = result.parts.get("records", [])
+    if result.counts.extra["windows_success"] + result.counts.extra["windows_partial"] < 2 or len(records) < 2:
+        return
+    result.parts["records"], with_image, without = drop_duplicates(lake, run, records)
+    result.counts.inputs -= with_image + without
+    result.counts.ok -= with_image
+    result.counts.extra["repeated_across_windows"] = with_image + without
+    if without:
+        result.counts.reasons["no_image"] -= without
 
 
-def _record_tables(
-    run: Run, pages: Iterator[list[Any]], counts: Counts, rejected: list[OutcomeRow], found: set[str]
-) -> Iterator[pa.Table]:
-    for page in pages:
-        rows = []
-        for item in page:
-            parsed = parse_item(item)
-            if isinstance(parsed, OutcomeRow):
-                rejected.append(parsed)
-                counts.add(parsed.reason)
-                continue
-            rows.append(_row(parsed) | run.columns())
-            found.add(parsed.record_id)
-            if parsed.image_url is None:
-                rejected.append(_no_image(parsed))
-            counts.add(None if parsed.image_url else Reason.NO_IMAGE)
-        yield as_table("records", rows)
-
-
-def _row(record: Record) -> dict[str, Any]:
-    """The record as a Parquet row: maps as lists of pairs, tuples as lists."""
-    row = {name: list(value) if isinstance(value, tuple) else value for name, value in record.__dict__.items()}
-    return row | {"titles": list(record.titles.items()), "descriptions": list(record.descriptions.items())}
-
-
-def _not_found(record_id: str) -> OutcomeRow:
-    """An id that was asked for and is not there: gone, or never a record's id."""
-    detail = "the source has no record with this id"
-    return OutcomeRow(STAGE, record_id, record_id, Outcome.GONE, Reason.GONE, detail)
-
-
-def _no_image(record: Record) -> OutcomeRow:
-    return OutcomeRow(
-        stage=STAGE,
-        input_id=record.record_id,
-        record_id=record.record_id,
-        outcome=Outcome.SKIPPED,
-        reason=Reason.NO_IMAGE,
-        detail="the record names no image (edmIsShownBy)",
-    )
+def _state(lake: Lake, run: Run, result: Result, settings: Settings) -> dict[str, Any]:
+    """Complete, or what is missing and why; with the windows by state."""
+    rows = windows.of_run(connect(settings), key_of_listing(run, settings), run.run_id)
+    planned = {slice_.name for slice_ in _planned(lake, run, settings)}
+    rows = [row for row in rows if row.name in planned]
+    states = Counter(row.state for row in rows)
+    missing = result.counts.extra["missing"]
+    stopped = next((row.last_error for row in rows if row.state == WindowState.PARTIAL), "")
+    if states.keys() - {WindowState.SUCCESS}:
+        return {"state": "partial", "why": stopped or "windows are left", "windows": dict(states)}
+    if missing:
+        why = f"{missing} records that the source counts did not come in {1 + result.counts.extra['walks_again']} walks"
+        return {"state": "short", "why": why, "windows": dict(states)}
+    return {"state": "complete", "why": "", "windows": dict(states)}

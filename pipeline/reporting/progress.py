@@ -23,6 +23,11 @@ class Progress:
         self._done = 0
         self._started = self._shown = time.monotonic()
 
+    @property
+    def done(self) -> int:
+        """How many are done so far."""
+        return self._done
+
     def advance(self, count: int = 1, *, total: int | None = None) -> None:
         """So many more are done; the total may become known on the way."""
         self._done += count

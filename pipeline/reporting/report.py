@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def build_report(lake: Lake, run: Run, vocabulary: Vocabulary, settings: Setting
         "run": {
             "run_id": run.run_id,
             "source": run.source,
-            "selection": run.selection.__dict__ | {"filters": list(run.selection.filters)},
+            "selection": asdict(run.selection),
+            "limits": asdict(run.rules.limits),
             "scope": scope_to_json(run.scope),
             "created_at": run.created_at.isoformat(),
             "dry_run": run.dry_run,
@@ -71,7 +73,7 @@ def build_report(lake: Lake, run: Run, vocabulary: Vocabulary, settings: Setting
         "summary": _summary(stages),
         "stages": stages,
         "accounting": accounting,
-        "completeness": _completeness(stages["harvest"]["counts"]["extra"]),
+        "completeness": stages["harvest"]["harvest"] | _completeness(stages["harvest"]["counts"]["extra"]),
         "failures": {"by_reason": reasons, "by_provider": by_provider, "rows": outcomes},
         "labels_per_concept": _labels_per_concept(lake, run),
         "model": _model(lake, run),
@@ -101,8 +103,8 @@ def _accounting(counts: dict[str, Counts]) -> list[dict[str, Any]]:
 
 
 def _completeness(extra: dict[str, int]) -> dict[str, int]:
-    """What the source promised and what is missing of it; a run with a limit stops on purpose."""
-    names = ("total_results", "missing", "duplicate_ids", "cut_by_limit")
+    """What the source promised, what is missing of it, what came twice; a run that reaches a limit stops on purpose."""
+    names = ("total_results", "missing", "duplicate_ids", "repeated_across_windows", "walks_again", "requests")
     return {name: extra.get(name, 0) for name in names}
 
 

@@ -1,10 +1,10 @@
 """Object storage: one port, two stores (a local folder, any S3 server), chosen by the address."""
 
-from pipeline.storage.local import LocalStore
+from pipeline.storage.local import LocalStore, room_for
 from pipeline.storage.port import ObjectStore
 from pipeline.storage.s3 import S3Store
 
-__all__ = ["LocalStore", "ObjectStore", "S3Store", "open_store"]
+__all__ = ["LocalStore", "ObjectStore", "S3Store", "open_store", "room_for"]
 
 
 def open_store(root: str, *, s3_endpoint_url: str = "") -> ObjectStore:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli.local_run import IMAGE_HOSTS
+from pipeline.domain.harvest_rules import HarvestRules, Limits
 from pipeline.domain.scope import Scope
 from pipeline.harvest.steps import start_run
 from pipeline.sandbox import SandboxOptions
@@ -81,8 +82,9 @@ def make_settings(
 def begin() -> Callable[..., str]:
     """Start a run over everything; returns its key."""
 
-    def start(settings: Settings, run_id: str = "night", **changes: Any) -> str:
-        values = {"run_id": run_id, "source": "default", "scope": Scope("full"), "created_at": NOW} | changes
+    def start(settings: Settings, run_id: str = "night", *, max_records: int | None = None, **changes: Any) -> str:
+        rules = HarvestRules(limits=Limits(max_records=max_records))
+        values = {"run_id": run_id, "source": "default", "scope": Scope("full"), "created_at": NOW, "rules": rules} | changes
         return start_run(settings=settings, **values)
 
     return start

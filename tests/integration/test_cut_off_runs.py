@@ -137,7 +137,7 @@ def test_a_run_on_s3_writes_the_same_data_as_one_in_a_folder(make_settings, begi
     for key in list(local.list("models/")):
         remote.put_bytes(key, local.get_bytes(key))
     for settings in (folder, bucket):
-        run = begin(settings, limit=60, dry_run=True)
+        run = begin(settings, max_records=60, dry_run=True)
         for stage in STAGES:
             run_stage(stage, run, settings)
     keys = [key for key in local.list("") if key.endswith((".parquet", ".tar")) and not key.startswith("exports/")]

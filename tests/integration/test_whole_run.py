@@ -145,7 +145,7 @@ def test_a_run_sends_its_own_statements_only(make_settings, begin, platform):
     settings = make_settings()
     for run_id, limit in (("first", None), ("second", 5)):
         for stage in STAGES[:4]:
-            run_stage(stage, begin(settings, run_id=run_id, limit=limit), settings)
+            run_stage(stage, begin(settings, run_id=run_id, max_records=limit), settings)
     from pipeline.publish import steps
 
     first = "runs/run=first/run.json"
@@ -170,7 +170,7 @@ def test_a_dry_run_sends_nothing_and_leaves_no_ledger_row(make_settings, begin, 
 
 def test_a_limit_cuts_the_run_short(make_settings, begin):
     settings = make_settings()
-    assert run_all(begin(settings, limit=7), settings)["summary"]["records"] == 7
+    assert run_all(begin(settings, max_records=7), settings)["summary"]["records"] == 7
 
 
 def test_a_wrong_key_stops_the_run_with_one_message_that_does_not_show_it(make_settings, begin):
@@ -195,7 +195,7 @@ def test_a_model_that_gives_nan_is_caught_and_nothing_of_its_labels_becomes_visi
 
 def test_private_addresses_are_refused_unless_they_are_the_sandboxs(make_settings, begin):
     settings = make_settings(private_image_hosts="")
-    key = begin(settings, limit=10)
+    key = begin(settings, max_records=10)
     run_stage("harvest", key, settings)
     with pytest.raises(CriticalError, match="ssrf_refused"):
         run_stage("images", key, settings)

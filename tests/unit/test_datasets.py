@@ -26,12 +26,20 @@ from pipeline.datasets.stage import (
     publish_stage,
     run_batch,
 )
+from pipeline.domain.harvest_rules import HarvestRules, Limits
 from pipeline.domain.scope import Scope, Selection
 from pipeline.errors import CriticalError, PoisonedResultError
 from pipeline.settings import Settings
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-RUN = Run("night-1", "default", Selection("query", "*:*", ("TYPE:IMAGE",)), Scope("full"), NOON, limit=10)
+RUN = Run(
+    "night-1",
+    "default",
+    Selection("query", "*:*", ("TYPE:IMAGE",)),
+    Scope("full"),
+    NOON,
+    HarvestRules(limits=Limits(max_records=10)),
+)
 
 
 @pytest.fixture

@@ -173,7 +173,8 @@ SOURCE = """
 name: maps
 kind: europeana
 schedule: "@daily"
-selection: {kind: dataset, value: "2021650", filters: ["TYPE:IMAGE"]}
+dataset: "2021650"
+qf: ["TYPE:IMAGE"]
 """
 
 

@@ -1,0 +1,240 @@
+"""Listings: the pages of one slice from Europeana, from WITH or from a folder, and how to read what stands on them.
+
+All of them yield pages with a cursor from which another process can go on.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.clients.europeana import BY_ID, START, Page, Query, SearchClient
+from pipeline.clients.with_platform import WithClient
+from pipeline.collection import CollectionRow, read_collection
+from pipeline.domain.identifiers import dataset_id
+from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
+from pipeline.domain.record import Record
+from pipeline.domain.rights import rights_category
+from pipeline.domain.scope import Selection
+from pipeline.harvest.parse import RECORD_ID, STAGE, media_files, parse_item
+from pipeline.harvest.parse_record import gone, parse_object
+from pipeline.harvest.parse_with import parse_with_record
+from pipeline.harvest.slices import any_of, id_groups
+
+Result = Record | OutcomeRow
+WITH_GROUP = 20  # what scripts in the wild ask for at once (WITH contract §2.7)
+FOLDER_PAGE = 500
+RECORDS_AT_ONCE = 4  # parallel calls of the Record API
+
+
+class Listing(Protocol):
+    """One slice's records, page by page."""
+
+    def pages(self, cursor: str | None, walk: int) -> Iterator[Page]:
+        """Pages from a cursor on; None is the beginning. The second walk may take another way."""
+
+    def read(self, item: Any) -> Result:
+        """An item of a page as a record or an outcome row; never raises."""
+
+    def total(self) -> int:
+        """How many there should be, asked once more."""
+
+    def still_there(self, record_ids: Iterable[str]) -> Iterator[OutcomeRow | None]:
+        """For ids that are not in the listing any more: a row for each that is gone or moved, None for one that lives."""
+
+
+@dataclass
+class QueryListing:
+    """The hits of a search, by cursor; with `details`, each of them through the Record API."""
+
+    client: SearchClient
+    query: Query
+    sort: str = BY_ID
+    details: bool = False
+
+    def pages(self, cursor: str | None, walk: int) -> Iterator[Page]:
+        sort = BY_ID if walk > 1 else self.sort
+        asked = self.query
+        for page in self.client.pages(
+            asked.query, asked.filters, reusability=asked.reusability, cursor=cursor or START, sort=sort
+        ):
+            yield replace(page, items=detailed(self.client, page.items)) if self.details else page
+
+    def read(self, item: Any) -> Result:
+        return item if isinstance(item, Record | OutcomeRow) else parse_item(item)
+
+    def total(self) -> int:
+        return self.client.count(self.query)
+
+    def still_there(self, record_ids: Iterable[str]) -> Iterator[OutcomeRow | None]:
+        for group in id_groups(record_ids):
+            found = set(_ids(self.client, group))
+            for record_id in group:
+                results = [] if record_id in found else looked_up(self.client, record_id)
+                yield next((result for result in results if isinstance(result, OutcomeRow)), None)
+
+
+@dataclass
+class IdsListing:
+    """Records by id, in groups; the ids that the search does not know are asked of the Record API one by one."""
+
+    client: SearchClient
+    ids: Callable[[], Iterator[str]]
+    count: int
+    details: bool = False
+
+    def pages(self, cursor: str | None, walk: int) -> Iterator[Page]:
+        done = int(cursor or 0)
+        for group in id_groups(islice(self.ids(), done, None)):
+            asked = [record_id for record_id in group if RECORD_ID.fullmatch(record_id)]
+            hits = [item for page in self.client.pages(any_of(asked)) for item in page.items] if asked else []
+            found = {item.get("id") for item in hits if isinstance(item, dict)}
+            items: list[Any] = detailed(self.client, hits) if self.details else hits
+            for record_id in group:
+                if record_id not in found:
+                    items.extend(looked_up(self.client, record_id))
+            done += len(group)
+            yield Page(items, self.count, str(done), str(done - len(group)))
+
+    def read(self, item: Any) -> Result:
+        return item if isinstance(item, Record | OutcomeRow) else parse_item(item)
+
+    def total(self) -> int:
+        return self.count
+
+    def still_there(self, record_ids: Iterable[str]) -> Iterator[OutcomeRow | None]:
+        yield from (None for _ in record_ids)
+
+
+@dataclass
+class WithListing:
+    """A collection of WITH: one there, or one that it fills for us from a query or a gallery (WITH contract §2.5, §2.6)."""
+
+    client: WithClient
+    selection: Selection
+    collection_name: str
+    limit: int | None = None
+
+    def pages(self, cursor: str | None, walk: int) -> Iterator[Page]:
+        ids = self._record_ids()
+        for at in range(int(cursor or 0), len(ids), WITH_GROUP):
+            group = ids[at : at + WITH_GROUP]
+            records = self.client.records(group)
+            found = {record.get("dbId") for record in records}
+            lost = [_not_there(db_id) for db_id in group if db_id not in found]
+            yield Page([*records, *lost], len(ids), str(at + len(group)), str(at))
+
+    def read(self, item: Any) -> Result:
+        return item if isinstance(item, OutcomeRow) else parse_with_record(item)
+
+    def total(self) -> int:
+        return 0  # the list of ids was read at once: there is nothing to ask for again
+
+    def still_there(self, record_ids: Iterable[str]) -> Iterator[OutcomeRow | None]:
+        yield from (gone(record_id, "it is in the WITH collection no more") for record_id in record_ids)
+
+    def _record_ids(self) -> list[str]:
+        """The collection's ids, read once: paging by offset is not stable there."""
+        selection = self.selection
+        if selection.kind == "with_collection":
+            return self.client.collected_ids(selection.value)
+        if selection.kind == "gallery":
+            return self.client.collected_ids(self.client.import_gallery(self.collection_name, selection.value))
+        filled = self.client.import_search(self.collection_name, selection.value, limit=self.limit)
+        return self.client.collected_ids(filled)
+
+
+class FolderListing:
+    """A folder with `metadata.csv`: its rows as records whose images are files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._collection = read_collection(folder)
+
+    def pages(self, cursor: str | None, walk: int) -> Iterator[Page]:
+        rows, skipped = self._collection.rows, self._collection.skipped
+        start = int(cursor or 0)
+        for at in range(start, max(len(rows), 1), FOLDER_PAGE):
+            items: list[Any] = list(rows[at : at + FOLDER_PAGE])
+            if at == 0:  # the bad lines once
+                items += [_bad_line(line, problem) for line, problem in skipped]
+            upto = min(at + FOLDER_PAGE, len(rows))
+            yield Page(items, len(rows) + len(skipped), str(max(upto, 1)), str(at))
+
+    def read(self, item: Any) -> Result:
+        return item if isinstance(item, OutcomeRow) else self._record(item)
+
+    def total(self) -> int:
+        return 0  # the file was read at once
+
+    def still_there(self, record_ids: Iterable[str]) -> Iterator[OutcomeRow | None]:
+        yield from (gone(record_id, "it stands in metadata.csv no more") for record_id in record_ids)
+
+    def _record(self, row: CollectionRow) -> Record:
+        path = self._collection.image_path(row)
+        image_url = path.resolve().as_uri() if path else None
+        category = rights_category(row.rights)
+        return Record(
+            record_id=row.record_id,
+            dataset_id=dataset_id(row.record_id),
+            title=row.title,
+            titles={"def": [row.title]} if row.title else {},
+            creators=(row.creator,) if row.creator else (),
+            creator_names={"def": [row.creator]} if row.creator else {},
+            year=row.year,
+            media_type="IMAGE",
+            provider=row.provider,
+            data_provider=row.data_provider,
+            rights=row.rights,
+            rights_category=category,
+            record_rights=row.rights,
+            image_url=image_url,
+            image_urls=(image_url,) if image_url else (),
+            media=media_files({image_url: None}, row.rights) if image_url else (),
+        )
+
+
+def detailed(client: SearchClient, items: list[Any]) -> list[Any]:
+    """Search hits as the Record API tells them, in their order; what has gone or moved meanwhile, as rows."""
+    ids = [item.get("id") if isinstance(item, dict) else None for item in items]
+    with ThreadPoolExecutor(RECORDS_AT_ONCE) as threads:
+        asked = [
+            threads.submit(looked_up, client, record_id)
+            if isinstance(record_id, str) and RECORD_ID.fullmatch(record_id)
+            else None
+            for record_id in ids
+        ]
+        return [
+            result
+            for item, future in zip(items, asked, strict=True)
+            for result in (future.result() if future else [parse_item(item)])
+        ]
+
+
+def looked_up(client: SearchClient, record_id: str) -> list[Result]:
+    """A record by the Record API. One that has moved comes under its new id, with a row for the old one (§2.2)."""
+    if not RECORD_ID.fullmatch(record_id):
+        return [gone(record_id, "this is no record id: one has the form /dataset/local")]
+    found = client.record(record_id)
+    if found is None:
+        return [gone(record_id, "the Record API answers 404 or 410")]
+    result = parse_object(found)
+    now = result.record_id
+    if now is None or now == record_id:
+        return [result]
+    moved = OutcomeRow(STAGE, record_id, record_id, Outcome.SKIPPED, Reason.MOVED, f"the record answers as {now} now")
+    return [result, moved]
+
+
+def _ids(client: SearchClient, group: list[str]) -> Iterator[str]:
+    for page in client.pages(any_of(group)):
+        yield from (item["id"] for item in page.items if isinstance(item, dict) and isinstance(item.get("id"), str))
+
+
+def _not_there(db_id: str) -> OutcomeRow:
+    return OutcomeRow(STAGE, f"/with/{db_id}", f"/with/{db_id}", Outcome.GONE, Reason.GONE, "WITH lists it and has it not")
+
+
+def _bad_line(line: int, problem: str) -> OutcomeRow:
+    return OutcomeRow(STAGE, f"metadata.csv line {line}", None, Outcome.REJECTED, Reason.MISSING_FIELD, problem)
