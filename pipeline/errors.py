@@ -10,7 +10,9 @@ EnrichmentError
 
 
 class EnrichmentError(Exception):
-    """Base of all errors that the pipeline raises on purpose."""
+    """Base of all errors that the pipeline raises on purpose; `code` is a remote server's own word for it, if any."""
+
+    code: str = ""
 
 
 class TransientError(EnrichmentError):

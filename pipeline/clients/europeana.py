@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.clients.http import ApiSession, RefusedError, error_text, parsed
+import msgspec
+
+from pipeline.clients.http import ApiSession, decoded, error_text, parsed, refusal
 from pipeline.clients.metering import Metering
 from pipeline.errors import CriticalError, TransientError
 from pipeline.settings import Settings
@@ -20,7 +22,8 @@ _GONE = (404, 410)
 class Page:
     """One page of hits. `total` is what the server says now; it may change between pages.
 
-    `cursor` is where the next page begins, `at` where this one did.
+    An item of a search is still text, and `hit` reads it: whoever fetches pages need not wait for that. `cursor` is
+    where the next page begins, `at` where this one did.
     """
 
     items: list[Any]
@@ -85,7 +88,7 @@ class SearchClient:
     def sample(self, asked: Query, rows: int, *, seed: int = 1) -> Page:
         """Some records of a query, the same ones each time."""
         reply = self._search({**asked.parameters(), "rows": rows, "profile": "rich", "sort": f"random_{seed}"})
-        return Page(_items(reply), _total(reply), None)
+        return Page([hit(item) for item in _items(reply)], _total(reply), None)
 
     def facets(self, asked: Query, names: Sequence[str], *, rows: int = 0, values: int = 50) -> "Facets":
         """How the records of a query spread over the values of some fields, largest first (§1.10)."""
@@ -115,21 +118,21 @@ class SearchClient:
             return found
         message = self._api.scrub(f"GET {path}: HTTP {reply.status_code} {error_text(reply)}")
         if reply.status_code in (401, 403) or (reply.status_code == 400 and "-SA" not in message):
-            raise RefusedError(message, status=reply.status_code, code=str(value.get("code") or ""))
+            raise refusal(message, reply)
         raise TransientError(message)
 
     def _page(self, asked: Query, cursor: str, sort: str) -> Page:
         parameters = {**asked.parameters(), "profile": "rich", "rows": ROWS, "sort": sort, "cursor": cursor}
         try:
             reply = self._search(parameters)
-        except RefusedError as error:
+        except CriticalError as error:
             if error.code == "400-SC" and cursor != START:
                 raise UnusableCursorError(str(error)) from error
             raise
         return Page(_items(reply), _total(reply), reply.get("nextCursor"), cursor)
 
     def _search(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        return self._api.json("GET", "/record/v2/search.json", params=parameters)
+        return self._api.json("GET", "/record/v2/search.json", read=_envelope, params=parameters)
 
 
 @dataclass(frozen=True)
@@ -144,14 +147,46 @@ class UnusableCursorError(TransientError):
     """The server does not understand a cursor that it gave out: the listing begins anew."""
 
 
+class _Envelope(msgspec.Struct):
+    """A search reply whose items are left unread."""
+
+    items: list[msgspec.Raw] | None = None
+    success: Any = True
+    totalResults: Any = 0  # noqa: N815 - the protocol's name
+    nextCursor: str | None = None  # noqa: N815
+    facets: Any = None
+
+
+def hit(item: Any) -> Any:
+    """An item of a page as JSON values, without `guid` and `link`: they carry the key and can be rebuilt from the id (§1.2)."""
+    if isinstance(item, msgspec.Raw):
+        item = decoded(item)
+    if isinstance(item, dict):
+        item.pop("guid", None)
+        item.pop("link", None)
+    return item
+
+
+_read_envelope = msgspec.json.Decoder(_Envelope).decode
+
+
+def _envelope(content: bytes) -> dict[str, Any] | None:
+    """The parts of a search reply that paging needs, or None for what is no search reply."""
+    try:
+        return msgspec.structs.asdict(_read_envelope(content))
+    except (ValueError, RecursionError):
+        pass
+    try:  # what the strict reader does not take, the patient one may
+        value = decoded(content)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def _items(reply: dict[str, Any]) -> list[Any]:
     items = reply.get("items")
     if not isinstance(items, list):
         raise TransientError("the search reply has no list of items")
-    for item in items:  # `guid` and `link` carry the key and can be rebuilt from the id (§1.2)
-        if isinstance(item, dict):
-            item.pop("guid", None)
-            item.pop("link", None)
     return items
 
 

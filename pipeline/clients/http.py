@@ -91,8 +91,15 @@ class ApiSession:
             self.sleep(min(wait, LONGEST_WAIT_S))
             attempt += 1
 
-    def json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """A JSON object, or the error that the reply means.
+    def json(
+        self,
+        method: str,
+        path: str,
+        *,
+        read: Callable[[bytes], dict[str, Any] | None] | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """A JSON object, or the error that the reply means; `read` may make it of the body in a way of its own.
 
         TransientError for 5xx, 429, HTML from a gateway or `success: false`; PermanentError for 404 and 410;
         CriticalError for any other refusal (credentials, a malformed request).
@@ -102,7 +109,7 @@ class ApiSession:
         def broken(reply: requests.Response) -> bool:
             """A gateway's page, a cut body or `success: false` with status 200 (§5.4); keeps what was read."""
             nonlocal value
-            value = parsed(reply)
+            value = parsed(reply) if read is None else read(reply.content)
             return value is None or value.get("success") is False
 
         reply = self.request(method, path, broken=broken, **options)
@@ -116,7 +123,7 @@ class ApiSession:
             raise PermanentError(message)
         if reply.status_code == 429 or _worth_retrying(reply):
             raise TransientError(message)
-        raise RefusedError(message, status=reply.status_code, code=error_code(reply))
+        raise refusal(message, reply)
 
     def scrub(self, text: str) -> str:
         """The text without any of our secrets."""
@@ -139,28 +146,29 @@ class ApiSession:
         return float(min(60.0, 0.5 * 2**attempt) * (0.5 + random.random() / 2))
 
 
-class RefusedError(CriticalError):
-    """The server refuses the request for good; `code` is the reply's own, where it has one."""
-
-    def __init__(self, message: str, *, status: int, code: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
+def refusal(message: str, reply: requests.Response) -> CriticalError:
+    """A refusal for good; it carries the reply's own code."""
+    error = CriticalError(message)
+    error.code = error_code(reply)
+    return error
 
 
 def parsed(reply: requests.Response) -> dict[str, Any] | None:
     """The reply's JSON object, or None when it is anything else (HTML from a gateway, a truncated body)."""
     try:
-        value = msgspec.json.decode(reply.content)
-    except requests.RequestException:
+        value = decoded(reply.content)
+    except (requests.RequestException, ValueError, RecursionError):
         return None
+    return value if isinstance(value, dict) else None
+
+
+def decoded(content: bytes | msgspec.Raw) -> Any:
+    """JSON as Python values; ValueError or RecursionError for what is none."""
+    try:
+        return msgspec.json.decode(content)
     except (ValueError, RecursionError):
         # Half characters and NaN are no JSON to the fast reader, and yet servers send them.
-        try:
-            value = json.loads(reply.content)
-        except (ValueError, RecursionError):
-            return None
-    return value if isinstance(value, dict) else None
+        return json.loads(bytes(content))
 
 
 def error_text(reply: requests.Response) -> str:

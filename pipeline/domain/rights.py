@@ -1,6 +1,7 @@
 """Rights statements: their category by prefix (search contract §4)."""
 
 import re
+from functools import lru_cache
 
 # Order matters: the first prefix that fits wins; scheme and version are ignored.
 _PREFIXES: tuple[tuple[str, str], ...] = (
@@ -21,6 +22,7 @@ _PREFIXES: tuple[tuple[str, str], ...] = (
 )
 
 
+@lru_cache(maxsize=4096)
 def rights_category(uri: str | None) -> str:
     """`open`, `restricted`, `permission`, or `unknown` for a statement that is not in the table."""
     path = re.sub(r"^https?://(www\.)?", "", (uri or "").strip().lower())

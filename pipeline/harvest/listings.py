@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.clients.europeana import BY_ID, START, Page, Query, SearchClient
+from pipeline.clients.europeana import BY_ID, START, Page, Query, SearchClient, hit
 from pipeline.clients.with_platform import WithClient
 from pipeline.collection import CollectionRow, read_collection
 from pipeline.domain.identifiers import dataset_id
@@ -60,10 +60,10 @@ class QueryListing:
         for page in self.client.pages(
             asked.query, asked.filters, reusability=asked.reusability, cursor=cursor or START, sort=sort
         ):
-            yield replace(page, items=detailed(self.client, page.items)) if self.details else page
+            yield replace(page, items=detailed(self.client, [hit(item) for item in page.items])) if self.details else page
 
     def read(self, item: Any) -> Result:
-        return item if isinstance(item, Record | OutcomeRow) else parse_item(item)
+        return item if isinstance(item, Record | OutcomeRow) else parse_item(hit(item))
 
     def total(self) -> int:
         return self.client.count(self.query)
@@ -89,7 +89,7 @@ class IdsListing:
         done = int(cursor or 0)
         for group in id_groups(islice(self.ids(), done, None)):
             asked = [record_id for record_id in group if RECORD_ID.fullmatch(record_id)]
-            hits = [item for page in self.client.pages(any_of(asked)) for item in page.items] if asked else []
+            hits = [hit(item) for page in self.client.pages(any_of(asked)) for item in page.items] if asked else []
             found = {item.get("id") for item in hits if isinstance(item, dict)}
             items: list[Any] = detailed(self.client, hits) if self.details else hits
             for record_id in group:
@@ -99,7 +99,7 @@ class IdsListing:
             yield Page(items, self.count, str(done), str(done - len(group)))
 
     def read(self, item: Any) -> Result:
-        return item if isinstance(item, Record | OutcomeRow) else parse_item(item)
+        return item if isinstance(item, Record | OutcomeRow) else parse_item(hit(item))
 
     def total(self) -> int:
         return self.count
@@ -229,7 +229,8 @@ def looked_up(client: SearchClient, record_id: str) -> list[Result]:
 
 def _ids(client: SearchClient, group: list[str]) -> Iterator[str]:
     for page in client.pages(any_of(group)):
-        yield from (item["id"] for item in page.items if isinstance(item, dict) and isinstance(item.get("id"), str))
+        found = (hit(item) for item in page.items)
+        yield from (item["id"] for item in found if isinstance(item, dict) and isinstance(item.get("id"), str))
 
 
 def _not_there(db_id: str) -> OutcomeRow:

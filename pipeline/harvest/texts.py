@@ -5,13 +5,15 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote_plus
 
 # Keys travel in parameters, also percent-encoded ones, and in the path of the old portal's redirects.
 _KEY_PARAMETER = re.compile(
     r"(?i)((?:[?&;#]|%3F|%26|%3B|%23)(?:wskey|apikey|api_key|utm_campaign)(?:=|%3D))(?:(?!%26|%23)[^&;#])*"
 )
 _KEY_IN_PATH = re.compile(r"(?i)(europeana\.eu/api/)[^/?#]+(?=/redirect)")
+_MAY_HOLD_KEY = re.compile(r"[kK][eE][yY]|[cC][aA][mM][pP][aA]|/redirect")  # quick to see that there is none
+_URI_PARAMETER = re.compile(r"[?&]uri=([^&#]*)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _KEY_FIELDS = ("apikey", "guid", "link")
 
@@ -27,6 +29,8 @@ def texts(item: Mapping[str, Any], name: str) -> list[str]:
     value = item.get(name)
     if value is None:
         return []
+    if type(value) is list and len(value) == 1 and type(value[0]) is str:  # what nearly all fields are
+        return [cleaned] if (cleaned := clean(value[0])) else []
     if isinstance(value, str):  # old replies have bare strings where new ones have lists
         value = [value]
     if not isinstance(value, list):
@@ -80,6 +84,8 @@ def time(value: Any) -> datetime | None:
 def url(address: str) -> str:
     """The address without any API key: landing pages of old records carry one."""
     address = address.strip()
+    if not _MAY_HOLD_KEY.search(address):
+        return address
     return _KEY_IN_PATH.sub(r"\1-", _KEY_PARAMETER.sub(r"\1", address))
 
 
@@ -87,7 +93,8 @@ def stored_url(preview: str) -> str | None:
     """The media address inside an `edmPreview`: thumbnails are stored under it, not under isShownBy (contract §3.1)."""
     if not preview:
         return None
-    return url(parse_qs(urlsplit(preview).query).get("uri", [preview])[0])
+    found = _URI_PARAMETER.search(preview)
+    return url(unquote_plus(found.group(1), errors="replace")) if found and found.group(1) else url(preview)
 
 
 def raw_json(value: Any) -> str:

@@ -56,6 +56,7 @@ class WindowHarvest:
     progress: Progress
     pages_per_part: int
     clock: Callable[[], datetime] = _utc_now
+    _requests_written: int = 0
 
     def harvest(self, slice_: Slice) -> Window:
         """Bring a slice to its end, or as far as the budget goes (state `partial`); what is done is not done again.
@@ -161,7 +162,7 @@ class WindowHarvest:
 
         Returns the last page (one without items for an empty listing).
         """
-        chunk, before, last = Chunk(self.run), self.metering.requests, Page([], 0, None)
+        chunk, last = Chunk(self.run), Page([], 0, None)
         is_overlap, known, shown = window.cursor is not None, len(seen), self.progress.done
         try:
             for page in prefetched(listing.pages(window.cursor, window.walk)):
@@ -177,12 +178,12 @@ class WindowHarvest:
                 if slice_.cap is not None and len(seen) >= slice_.cap:
                     break
                 if chunk.pages >= self.pages_per_part:
-                    self._checkpoint(slice_, window, chunk, self.metering.requests - before)
-                    chunk, before = Chunk(self.run), self.metering.requests
+                    self._checkpoint(slice_, window, chunk)
+                    chunk = Chunk(self.run)
         except (BudgetSpent, UnusableCursorError):
-            self._checkpoint(slice_, window, chunk, self.metering.requests - before)
+            self._checkpoint(slice_, window, chunk)
             raise
-        self._checkpoint(slice_, window, chunk, self.metering.requests - before)
+        self._checkpoint(slice_, window, chunk)
         return last
 
     def _take(self, slice_: Slice, window: Window, chunk: Chunk, page: Page, fresh: list[Any], known: int) -> None:
@@ -222,7 +223,7 @@ class WindowHarvest:
 
     def _finish(self, slice_: Slice, window: Window, listing: Listing, seen: SeenIds, total: int) -> None:
         """Say whether everything is there, and look after what was there before and is no more."""
-        chunk, before = Chunk(self.run), self.metering.requests
+        chunk = Chunk(self.run)
         if window.previous:
             lost = self._lost(window, seen)
             for group in groups_of(lost, IDS_COMPARED):
@@ -238,7 +239,7 @@ class WindowHarvest:
             walks_again=window.walk - 1,
             windows_harvested=1,
         )
-        self._checkpoint(slice_, window, chunk, self.metering.requests - before, state=WindowState.SUCCESS)
+        self._checkpoint(slice_, window, chunk, state=WindowState.SUCCESS)
 
     def _lost(self, window: Window, seen: SeenIds) -> Iterator[str]:
         """Ids of the listing before that are not in this one, each once."""
@@ -249,13 +250,13 @@ class WindowHarvest:
 
     # Keeping it
 
-    def _checkpoint(
-        self, slice_: Slice, window: Window, chunk: Chunk, requests: int, *, state: WindowState = WindowState.RUNNING
-    ) -> None:
+    def _checkpoint(self, slice_: Slice, window: Window, chunk: Chunk, *, state: WindowState = WindowState.RUNNING) -> None:
         """Write the rows as parts, and then down how far the window has come."""
         made = int(window.counts.get("chunks", 0))
         parts = chunk.write(self.lake, self.number, f"{slice_.piece}-{made:04d}")
         window.pieces = [*window.pieces, *(self._piece(dataset, part) for dataset, part in parts.items())]
+        requests = self.metering.requests - self._requests_written
+        self._requests_written += requests
         chunk.counts.extra["requests"] += requests
         promised = chunk.promised if chunk.promised is not None else window.counts.get("promised")
         window.counts = _merged(window.counts, chunk.counts) | {"chunks": made + bool(parts), "promised": promised}

@@ -1,11 +1,14 @@
 """Check a stage's parts before they become visible; a failed check stops the run with one line that says why."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from pipeline.datasets.lake import Lake, Part
 from pipeline.datasets.run import Run
+from pipeline.datasets.schemas import SCHEMAS
 from pipeline.datasets.stage import Counts
 from pipeline.domain.label import Decision
 from pipeline.domain.outcome import Outcome, Reason
@@ -27,6 +30,7 @@ Rule = tuple[str, dict[str, Any]]
 # What says something only about many rows: a model that gives the same score for everything is broken.
 SPREAD: dict[str, list[Rule]] = {"labels": [("ExpectColumnStdevToBeBetween", {"column": "score", "min_value": 1e-6})]}
 FEWEST_FOR_SPREAD = 2
+ROWS_CHECKED_AT_ONCE = 50_000
 
 # What must hold for every part, by dataset: (expectation, its arguments). Required columns are the schema's matter.
 RULES: dict[str, list[Rule]] = {
@@ -72,11 +76,24 @@ def check_parts(lake: Lake, run: Run, dataset: str, parts: Sequence[Part]) -> di
     Raises PoisonedResultError that names the first part and every rule that it breaks: nothing of the run is published.
     """
     checked = 0
-    for part in parts:
-        if broken := _broken_rules(lake, dataset, part):
-            raise PoisonedResultError(f"run {run.run_id} is blocked: {dataset} part {part.key}: " + "; ".join(broken))
-        checked += part.rows
+    for group in _groups(parts):
+        if broken := _broken_rules(lake, dataset, group):
+            where = group[0].key if len(group) == 1 else f"{group[0].key} to {group[-1].key.rpartition('/')[2]}"
+            raise PoisonedResultError(f"run {run.run_id} is blocked: {dataset} part {where}: " + "; ".join(broken))
+        checked += sum(part.rows for part in group)
     return {"dataset": dataset, "rows": checked, "rules": len(RULES[dataset]), "passed": True}
+
+
+def _groups(parts: Sequence[Part]) -> Iterator[list[Part]]:
+    """Small parts are checked together, for each check has a price of its own; never so many that memory would grow."""
+    group: list[Part] = []
+    for part in parts:
+        if group and sum(one.rows for one in group) + part.rows > ROWS_CHECKED_AT_ONCE:
+            yield group
+            group = []
+        group.append(part)
+    if group:
+        yield group
 
 
 def check_failures(stage: str, counts: Counts, settings: Settings) -> None:
@@ -89,16 +106,14 @@ def check_failures(stage: str, counts: Counts, settings: Settings) -> None:
         )
 
 
-def _broken_rules(lake: Lake, dataset: str, part: Part) -> list[str]:
+def _broken_rules(lake: Lake, dataset: str, parts: Sequence[Part]) -> list[str]:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # the house does not phone home
     import great_expectations as gx
 
-    rules = RULES[dataset] + (SPREAD.get(dataset, []) if part.rows >= FEWEST_FOR_SPREAD else [])
-    columns = {name for _, arguments in rules for name in _columns(arguments)}
-    with lake.store.local_copy(part.key) as path:
-        import pandas as pd
-
-        frame = pd.read_parquet(path, columns=sorted(columns))
+    rules = RULES[dataset] + (SPREAD.get(dataset, []) if sum(part.rows for part in parts) >= FEWEST_FOR_SPREAD else [])
+    columns = sorted({name for _, arguments in rules for name in _columns(arguments)})
+    batches = [batch for part in parts for batch in lake.part_rows(part.key, columns)]
+    frame = pa.Table.from_batches(batches, schema=pa.schema([SCHEMAS[dataset].field(name) for name in columns])).to_pandas()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
     asset = context.data_sources.add_pandas("lake").add_dataframe_asset(dataset)

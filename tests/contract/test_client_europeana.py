@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.clients.europeana import SearchClient
+from pipeline.clients.europeana import SearchClient, hit
 from pipeline.clients.http import ApiSession
 from pipeline.collection.reader import EXPECTED
 from pipeline.errors import CriticalError, EnrichmentError, PermanentError, TransientError
@@ -32,7 +32,7 @@ def client_of(sandbox: SandboxProcess, **changes: Any) -> SearchClient:
 
 
 def ids(client: SearchClient, query: str = "*:*", filters: tuple[str, ...] = (), **options: Any) -> list[str]:
-    return [item["id"] for page in client.pages(query, filters, **options) for item in page.items]
+    return [hit(item)["id"] for page in client.pages(query, filters, **options) for item in page.items]
 
 
 # --- Against the stand-in ---
@@ -54,7 +54,7 @@ def test_paging_collects_every_record_exactly_once(
 ) -> None:
     client = client_of(start_sandbox(collection=large_collection))
     pages = list(client.pages("*:*"))
-    found = [item["id"] for page in pages for item in page.items]
+    found = [hit(item)["id"] for page in pages for item in page.items]
     assert sorted(found) == [f"/77/r{number:04d}" for number in range(345)]
     assert [len(page.items) for page in pages] == [100, 100, 100, 45]
     assert {page.total for page in pages} == {345}
@@ -70,7 +70,7 @@ def test_filters_narrow_the_result(sandbox: SandboxProcess) -> None:
 
 def test_the_key_is_in_no_item(sandbox: SandboxProcess) -> None:
     pages = list(client_of(sandbox).pages("*:*"))
-    for item in pages[0].items:
+    for item in map(hit, pages[0].items):
         assert not {"guid", "link"} & set(item)
         assert f"wskey={sandbox.key}" not in json.dumps(item)
 
