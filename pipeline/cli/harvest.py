@@ -76,14 +76,12 @@ def _print_summary(run: Run, report: dict[str, Any], folder: str, took: timedelt
     table.add_row("records", f"{report['datasets']['records']:,}", f"{counts['ok']:,} with an image")
     reasons = ", ".join(f"{reason} {number:,}" for reason, number in counts["reasons"].items())
     table.add_row("not ok", f"{sum(counts['reasons'].values()):,}", reasons)
-    table.add_row(
-        "promised",
-        f"{extra.get('total_results', 0):,}",
-        f"by the source; {extra.get('duplicate_ids', 0):,} came twice and were dropped",
-    )
+    twice = extra.get("duplicate_ids", 0) + extra.get("repeated_across_windows", 0)
+    table.add_row("promised", f"{state['promised']:,}", f"by the source; {twice:,} came twice and were dropped")
     windows = ", ".join(f"{number:,} {name}" for name, number in state["windows"].items())
     before = extra.get("windows_done_before", 0)
-    table.add_row("windows", windows, f"{before:,} of them were done before" if before else "")
+    again = f"{before:,} of them were done before; --again harvests anew" if before else ""
+    table.add_row("windows", windows, again)
     table.add_row("requests", f"{extra.get('requests', 0):,}", f"in {took.total_seconds():.0f} s")
     out.print(f"[bold]Run {run.run_id}[/]: {_verdict(state)}")
     out.print(table)

@@ -81,6 +81,10 @@ class SearchClient:
             # The same mark again would walk in circles; the server leaves it out at the end (§1.6).
             at = page.cursor if page.cursor != at else None
 
+    def page(self, asked: Query) -> Page:
+        """The first page alone, for a query that cannot have more hits than a page holds."""
+        return self._page(asked, START, BY_ID)
+
     def count(self, asked: Query) -> int:
         """How many records a query has."""
         return self.facets(asked, (), rows=0).total

@@ -70,7 +70,7 @@ class QueryListing:
 
     def still_there(self, record_ids: Iterable[str]) -> Iterator[OutcomeRow | None]:
         for group in id_groups(record_ids):
-            found = set(_ids(self.client, group))
+            found = {item.get("id") for item in _hits(self.client, group) if isinstance(item, dict)}
             for record_id in group:
                 results = [] if record_id in found else looked_up(self.client, record_id)
                 yield next((result for result in results if isinstance(result, OutcomeRow)), None)
@@ -89,7 +89,7 @@ class IdsListing:
         done = int(cursor or 0)
         for group in id_groups(islice(self.ids(), done, None)):
             asked = [record_id for record_id in group if RECORD_ID.fullmatch(record_id)]
-            hits = [hit(item) for page in self.client.pages(any_of(asked)) for item in page.items] if asked else []
+            hits = _hits(self.client, asked) if asked else []
             found = {item.get("id") for item in hits if isinstance(item, dict)}
             items: list[Any] = detailed(self.client, hits) if self.details else hits
             for record_id in group:
@@ -227,10 +227,9 @@ def looked_up(client: SearchClient, record_id: str) -> list[Result]:
     return [result, moved]
 
 
-def _ids(client: SearchClient, group: list[str]) -> Iterator[str]:
-    for page in client.pages(any_of(group)):
-        found = (hit(item) for item in page.items)
-        yield from (item["id"] for item in found if isinstance(item, dict) and isinstance(item.get("id"), str))
+def _hits(client: SearchClient, group: list[str]) -> list[Any]:
+    """What the search has of some records; a group fits on one page."""
+    return [hit(item) for item in client.page(Query(any_of(group))).items]
 
 
 def _not_there(db_id: str) -> OutcomeRow:

@@ -138,7 +138,7 @@ def _planned(lake: Lake, run: Run, settings: Settings) -> list[Slice]:
 
 def _harvest(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     started = time.monotonic()
-    result, counts, parts = Counts(), Counts(), dict[str, list[Part]]()
+    result, parts = Counts(), dict[str, list[Part]]()
     engine = connect(settings)
     budget = RunBudget(engine, f"{run.run_id}|{run.starts}", run.rules.limits)
     final = True
@@ -158,14 +158,14 @@ def _harvest(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
         )
         for value in batch.items:
             window = work.harvest(Slice.from_json(value))
-            counts = Counts.from_json(window.counts) if "inputs" in window.counts else Counts()
-            result.merge(counts)
+            result.merge(Counts.from_json(window.counts) if "inputs" in window.counts else Counts())
             result.extra[f"windows_{window.state}"] += 1
             for dataset, part in _own_parts(window, run):
                 parts.setdefault(dataset, []).append(part)
             if window.state != WindowState.SUCCESS:
                 final = False
                 break
+        result.extra["windows_done_before"] = work.done_before
     return Result(result, parts, time.monotonic() - started, final)
 
 
@@ -217,10 +217,11 @@ def _state(lake: Lake, run: Run, result: Result, settings: Settings) -> dict[str
     rows = [row for row in rows if row.name in planned]
     states = Counter(row.state for row in rows)
     missing = result.counts.extra["missing"]
-    stopped = next((row.last_error for row in rows if row.state == WindowState.PARTIAL), "")
+    found = {"windows": dict(states), "promised": sum(int(row.counts.get("promised") or 0) for row in rows)}
     if states.keys() - {WindowState.SUCCESS}:
-        return {"state": "partial", "why": stopped or "windows are left", "windows": dict(states)}
+        stopped = next((row.last_error for row in rows if row.state == WindowState.PARTIAL), "")
+        return found | {"state": "partial", "why": stopped or "windows are left"}
     if missing:
         why = f"{missing} records that the source counts did not come in {1 + result.counts.extra['walks_again']} walks"
-        return {"state": "short", "why": why, "windows": dict(states)}
-    return {"state": "complete", "why": "", "windows": dict(states)}
+        return found | {"state": "short", "why": why}
+    return found | {"state": "complete", "why": ""}

@@ -4,7 +4,6 @@ A checkpoint is a part in the lake and then the row in `harvest_windows`: whatev
 there, and the part that was being written is written again, under the same name.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -56,6 +55,7 @@ class WindowHarvest:
     progress: Progress
     pages_per_part: int
     clock: Callable[[], datetime] = _utc_now
+    done_before: int = 0  # slices that were done already, in this run or in another
     _requests_written: int = 0
 
     def harvest(self, slice_: Slice) -> Window:
@@ -65,6 +65,7 @@ class WindowHarvest:
         """
         window, is_done = self._claim(slice_)
         if is_done:
+            self.done_before += 1
             return window
         try:
             if window.counts.get("split") or self._collect(slice_, window):
@@ -118,7 +119,6 @@ class WindowHarvest:
         if window.state not in (WindowState.PENDING, WindowState.PARTIAL):
             return False
         window.pieces = [*window.pieces, *(piece for piece in others[0].pieces if piece not in window.pieces)]
-        window.counts = window.counts or _merged({}, Counts(extra=Counter(windows_done_before=1)))
         self._save(window, WindowState.SUCCESS)
         return True
 
