@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     # HTTP manners.
     api_timeout_s: float = 30.0
     api_attempts: int = 5
+    api_backoff_s: float = Field(default=0.5, gt=0)  # doubled with each attempt, up to a minute
     download_concurrency: int = 32
     download_per_host: int = 8
     download_timeout_s: float = 60.0

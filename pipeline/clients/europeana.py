@@ -59,6 +59,7 @@ class SearchClient:
             user_agent=settings.user_agent,
             timeout_s=settings.api_timeout_s,
             attempts=settings.api_attempts,
+            backoff_s=settings.api_backoff_s,
             headers=lambda: {"X-Api-Key": key, "Accept": "application/json"},
             secrets=(key,),
             metering=self.metering,

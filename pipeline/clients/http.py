@@ -42,6 +42,7 @@ class ApiSession:
     headers: Callable[[], Mapping[str, str]] = dict
     secrets: tuple[str, ...] = ()
     sleep: Callable[[float], None] = time.sleep
+    backoff_s: float = 0.5
     metering: Metering = field(default_factory=Metering)
     _local: threading.local = field(default_factory=threading.local, repr=False)
 
@@ -143,7 +144,7 @@ class ApiSession:
 
     def _backoff(self, attempt: int) -> float:
         # Jitter, so that workers that failed together do not come back together; it never reaches any data.
-        return float(min(60.0, 0.5 * 2**attempt) * (0.5 + random.random() / 2))
+        return float(min(60.0, self.backoff_s * 2**attempt) * (0.5 + random.random() / 2))
 
 
 def refusal(message: str, reply: requests.Response) -> CriticalError:

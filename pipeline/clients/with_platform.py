@@ -34,6 +34,7 @@ class WithClient:
             user_agent=settings.user_agent,
             timeout_s=settings.api_timeout_s,
             attempts=settings.api_attempts,
+            backoff_s=settings.api_backoff_s,
             headers=lambda: {"Cookie": f"{COOKIE}={self._cookie}"} if self._cookie else {},
             secrets=(password,),
             metering=metering or Metering(),

@@ -235,7 +235,8 @@ class WindowHarvest:
         expected = min(total, slice_.cap) if slice_.cap is not None else total
         chunk.counts.extra.update(
             total_results=expected,
-            missing=max(0, expected - len(seen)),
+            # An index may count for a while what has gone already: that is explained, and not missing.
+            missing=max(0, expected - len(seen) - chunk.counts.reasons.total()),
             walks_again=window.walk - 1,
             windows_harvested=1,
         )

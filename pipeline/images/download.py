@@ -1,4 +1,7 @@
-"""Fetch bytes over HTTP: bounded in time, size, redirects and parallel connections; manners and retries included."""
+"""Fetch bytes over HTTP: bounded in time, size, redirects and parallel connections; manners and retries included.
+
+Pictures of a folder source are files: they are read from that folder and from nowhere else.
+"""
 
 import asyncio
 import re
@@ -6,7 +9,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
 
@@ -44,9 +48,10 @@ class Download:
 class Downloader:
     """One event loop's downloader; use as an async context manager through `open_downloader`."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
+    def __init__(self, session: aiohttp.ClientSession, settings: Settings, folder: Path | None) -> None:
         self._session = session
         self._settings = settings
+        self._folder = folder
         self._slots = asyncio.Semaphore(settings.download_concurrency)
         self._host_slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(settings.download_per_host))
 
@@ -56,6 +61,8 @@ class Downloader:
             host = urlsplit(url).netloc
         except ValueError as error:
             return Download(Outcome.REJECTED, Reason.SSRF_REFUSED, f"not a URL: {error}")
+        if self._folder is not None and url.startswith("file:"):
+            return await asyncio.to_thread(read_file, url, self._folder, self._settings.image_max_bytes)
         async with self._host_slots[host], self._slots:
             for attempt in range(1, self._settings.download_attempts + 1):
                 result, wait = await self._attempt(url, attempt)
@@ -120,15 +127,31 @@ class Downloader:
 
 
 @asynccontextmanager
-async def open_downloader(settings: Settings) -> AsyncIterator[Downloader]:
-    """A downloader with its connections, closed at the end."""
+async def open_downloader(settings: Settings, *, folder: Path | None = None) -> AsyncIterator[Downloader]:
+    """A downloader with its connections, closed at the end; files below `folder` may be read too."""
     connector = aiohttp.TCPConnector(
         limit=settings.download_concurrency, resolver=GuardedResolver(settings.exempt_hosts), ttl_dns_cache=300
     )
     timeout = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=10, sock_read=20)
     headers = {"User-Agent": settings.user_agent, "Accept": "image/*,*/*;q=0.5"}
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session:
-        yield Downloader(session, settings)
+        yield Downloader(session, settings, folder)
+
+
+def read_file(url: str, folder: Path, max_bytes: int) -> Download:
+    """A picture of a folder source. Links that lead out of the folder are refused like private addresses."""
+    path = Path(unquote(urlsplit(url).path))
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return Download(Outcome.REJECTED, Reason.SSRF_REFUSED, f"{path} lies outside of {folder}")
+        size = path.stat().st_size
+        if size > max_bytes:
+            return Download(Outcome.REJECTED, Reason.TOO_LARGE, f"more than {max_bytes} bytes", final_url=url)
+        return Download(Outcome.OK, content=path.read_bytes(), final_url=url)
+    except FileNotFoundError:
+        return Download(Outcome.GONE, Reason.GONE, f"{path} does not exist", final_url=url)
+    except (OSError, ValueError) as error:
+        return Download(Outcome.FAILED, Reason.CONNECTION, f"{path}: {type(error).__name__}: {error}", final_url=url)
 
 
 async def fetch_in_order(downloader: Downloader, urls: Sequence[str], *, ahead: int) -> AsyncIterator[Download]:

@@ -137,7 +137,8 @@ async def _fetch_all(
         Progress(STAGE, "images", settings=settings, total=len(items)) as progress,
         ThreadPoolExecutor(DECODE_THREADS) as threads,
     ):
-        async with open_downloader(settings) as downloader:
+        folder = Path(run.selection.value) if run.rules.service == "folder" else None
+        async with open_downloader(settings, folder=folder) as downloader:
             downloads = fetch_in_order(downloader, urls, ahead=2 * settings.download_concurrency)
             fetched = _examined(downloads, threads, settings, ahead=4 * DECODE_THREADS)
             position = 0
