@@ -81,8 +81,10 @@ def begin_writing(engine: Engine) -> Iterator[Connection]:
 def _no_room(context: ExceptionContext) -> None:
     """A full disk is told from other trouble."""
     original = str(context.original_exception)
-    if "disk is full" in original or "No space left" in original:
-        raise CriticalError("no room left for the database (DATABASE_URL); free some space and run again") from None
+    if any(words in original for words in ("disk is full", "No space left", "disk I/O error")):
+        raise CriticalError(
+            f"the database (DATABASE_URL) cannot be written: {original}; free some space and run again"
+        ) from None
 
 
 def _migrate(engine: Engine) -> None:
