@@ -8,7 +8,7 @@ Try it with `estimate_only` (what would it take?) or with `dry_run` first: nothi
 from airflow.sdk import dag, task
 
 from orchestration import defaults, params, stages
-from pipeline.harvest.sources import load_sources
+from pipeline.harvest.sources import load_good_sources
 from pipeline.settings import Settings
 
 
@@ -16,7 +16,7 @@ from pipeline.settings import Settings
     schedule=None,
     start_date=defaults.START_DATE,
     max_active_runs=2,
-    params=params.collection(load_sources(Settings().sources_dir)),
+    params=params.collection(load_good_sources(Settings().sources_dir)[0]),
     default_args=defaults.ARGS,
     tags=["enrichment", "by-hand"],
     doc_md=__doc__,

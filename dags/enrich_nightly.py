@@ -9,7 +9,7 @@ that are due once more, or that a limit left unfinished, are harvested along wit
 from airflow.sdk import CronDataIntervalTimetable, dag, task
 
 from orchestration import defaults, params, stages
-from pipeline.harvest.sources import Source, load_sources
+from pipeline.harvest.sources import Source, load_good_sources
 from pipeline.settings import Settings
 
 
@@ -46,5 +46,31 @@ def make_dag(source: Source) -> None:
     enrich_nightly()
 
 
-for _source in load_sources(Settings().sources_dir).values():
+def make_broken_dag(name: str, problem: str) -> None:
+    """A source that cannot be read: a DAG that says why, so that it is seen and takes no other source down with it."""
+
+    @dag(
+        dag_id=f"enrich_nightly_{name}",
+        schedule=None,
+        start_date=defaults.START_DATE,
+        default_args=defaults.ARGS,
+        tags=["enrichment", "broken"],
+        doc_md=f"# This source cannot be used\n\n{problem}",
+    )
+    def broken() -> None:
+        @task
+        def start() -> None:
+            from pipeline.errors import CriticalError
+
+            raise CriticalError(problem)
+
+        start()
+
+    broken()
+
+
+_sources, _problems = load_good_sources(Settings().sources_dir)
+for _source in _sources.values():
     make_dag(_source)
+for _name, _problem in _problems.items():
+    make_broken_dag(_name, _problem)

@@ -82,8 +82,8 @@ def _print_summary(run: Run, report: dict[str, Any], folder: str, took: timedelt
     before = extra.get("windows_done_before", 0)
     again = f"{before:,} of them were done before; --again harvests anew" if before else ""
     table.add_row("windows", windows, again)
-    table.add_row("requests", f"{extra.get('requests', 0):,}", f"in {took.total_seconds():.0f} s")
-    out.print(f"[bold]Run {run.run_id}[/]: {_verdict(state)}")
+    table.add_row("requests", f"{extra.get('requests', 0):,}", "over all starts of the run")
+    out.print(f"[bold]Run {run.run_id}[/] in {took.total_seconds():.0f} s: {_verdict(state)}")
     out.print(table)
     out.print(f"[bold]files[/]  {folder}")
 

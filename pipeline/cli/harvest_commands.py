@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import options
+from pipeline.database.windows import WindowState
 from pipeline.domain.harvest_rules import Limits
 from pipeline.settings import Settings
 
@@ -165,7 +166,7 @@ def source_check(
 @source.command("windows")
 def source_windows(
     name: Annotated[str, typer.Argument(help="The source.")],
-    state: Annotated[str | None, typer.Option(help="Only pending, running, success, partial or failed ones.")] = None,
+    state: Annotated[WindowState | None, typer.Option(help="Only those.")] = None,
 ) -> None:
     """How far the windows of a source have come.  Example:  enrich source windows default --state partial"""
     from pipeline.cli.sources import list_windows

@@ -46,6 +46,9 @@ def main() -> None:
             setting = "_".join(str(part) for part in problem["loc"]).upper()
             Console(stderr=True).print(f"[red bold]setting {setting}[/]: {problem['msg']}", highlight=False)
         sys.exit(2)
+    except OSError as error:  # a folder that may not be written, a file that is not there
+        Console(stderr=True).print(f"[red bold]OSError[/]: {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
     except EnrichmentError as error:
         Console(stderr=True).print(f"[red bold]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)

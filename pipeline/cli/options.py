@@ -12,6 +12,7 @@ import typer
 from pipeline.domain.harvest_rules import HarvestRules, Limits
 from pipeline.domain.scope import ConceptQuery, Scope, Selection
 from pipeline.errors import CriticalError
+from pipeline.harvest.id_list import bare_id
 from pipeline.harvest.sources import DEFAULT, find_source
 from pipeline.settings import Settings
 
@@ -63,7 +64,7 @@ def wanted(
     technical: bool | None = None,
 ) -> Wanted:
     """The source's selection or a free one, with the limits that were said; CriticalError when more than one is named."""
-    given = {name: value for name, value in ways.items() if value}
+    given = {name: value for name, value in ways.items() if value is not None and value != []}
     if len(given) > 1 or (given and source):
         names = ", ".join(["--source"] * bool(source) + [f"--{name}" for name in given])
         raise CriticalError(f"say one of them, not several: {names}")
@@ -84,7 +85,9 @@ def scope_of(
 ) -> Scope | None:
     """The scope that was said; None for a file of ids. `whole`: the service lists everything or nothing."""
     given = [bool(since or until), bool(ids), bool(ids_file), full]
-    if sum(given) == 0 and whole:
+    if whole:
+        if sum(given) > full:
+            raise CriticalError("folders and WITH are listed whole: leave out --since, --until, --id and --ids-file")
         return Scope("full")
     if sum(given) != 1:
         raise CriticalError("say exactly one of: --since with --until, --id, --ids-file, --full")
@@ -92,15 +95,22 @@ def scope_of(
         return Scope("window", start=since and since.replace(tzinfo=UTC), end=until and until.replace(tzinfo=UTC))
     if ids_file:
         return None
-    return Scope("ids", ids=tuple(ids)) if ids else Scope("full")
+    return Scope("ids", ids=tuple(map(bare_id, ids))) if ids else Scope("full")
 
 
 def named_run(source: str, scope: Scope | None, ids_file: Path | None) -> str:
     """A name that is the same for the same request, so that saying it again goes on where it was."""
+    if scope is None and ids_file is not None:
+        try:
+            with ids_file.open("rb") as handle:
+                digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        except OSError as error:
+            raise CriticalError(f"{ids_file}: cannot be read as a list of ids ({error.strerror})") from error
+        return f"{source}-ids-{digest[:8]}"
     if scope is None:
-        return f"{source}-ids-{ids_file.stem if ids_file else ''}"
+        raise CriticalError("a run needs a scope")
     if scope.mode == "window" and scope.start and scope.end:
-        return f"{source}-{scope.start:%Y-%m-%dT%H%M}-{scope.end:%Y-%m-%dT%H%M}"
+        return f"{source}-{scope.start:%Y-%m-%dT%H%M%S}-{scope.end:%Y-%m-%dT%H%M%S}"
     if scope.mode == "ids":
         return f"{source}-ids-{hashlib.sha256(' '.join(scope.ids).encode()).hexdigest()[:8]}"
     return f"{source}-full"

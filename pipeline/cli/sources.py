@@ -60,6 +60,7 @@ def new_source(name: str, *, kind: str, way: str | None, settings: Settings) -> 
     if way not in WAYS[kind]:
         raise CriticalError(f"a source of kind {kind} names its records by one of: {', '.join(WAYS[kind])}")
     path = settings.sources_dir / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
         f"# {SCHEMA_FIELDS.format(name=name)}",
         f"name: {name}",
@@ -119,8 +120,13 @@ def list_sources(settings: Settings) -> None:
 
 def list_windows(name: str, *, state: str | None, settings: Settings) -> None:
     """A table of a source's windows: how far each has come."""
+    rows = windows.of_source(connect(settings), name)
+    if not rows:
+        raise CriticalError(
+            f"no window of a source {name!r} is known; the sources are: {', '.join(load_sources(settings.sources_dir))}"
+        )
     table = Table("window", "run", "state", "tries", "records", "promised", "requests", "last change", "why")
-    for window in windows.of_source(connect(settings), name):
+    for window in rows:
         if state and window.state != state:
             continue
         counts = window.counts

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -53,6 +54,8 @@ class SearchClient:
         key = settings.europeana_api_key.get_secret_value()
         if not key:
             raise CriticalError("EUROPEANA_API_KEY is not set; a personal key comes at once with an Europeana account")
+        if not key.isascii() or not key.isprintable():
+            raise CriticalError("EUROPEANA_API_KEY holds characters that no key has; copy it once more")
         self.metering = metering or Metering()
         self._api = ApiSession(
             base_url=settings.europeana_api_url.rstrip("/"),
@@ -113,10 +116,10 @@ class SearchClient:
 
         The object of a moved record has another `about` than was asked for (§2.2).
         """
-        path = f"/record/v2{record_id}.json"
-        reply = self._api.request("GET", path, broken=lambda reply: parsed(reply) is None)
+        path = f"/record/v2{quote(record_id, safe='/')}.json"
+        reply = self._api.request("GET", path, broken=lambda reply: not isinstance((parsed(reply) or {}).get("object"), dict))
         value = parsed(reply) or {}
-        if reply.status_code in _GONE:
+        if reply.status_code in _GONE and value:  # a gateway's 404 has a page and no JSON
             return None
         if reply.ok and isinstance(value.get("object"), dict):
             found: dict[str, Any] = value["object"]
@@ -157,7 +160,7 @@ class _Envelope(msgspec.Struct):
 
     items: list[msgspec.Raw] | None = None
     success: Any = True
-    totalResults: Any = 0  # noqa: N815 - the protocol's name
+    totalResults: int = 0  # noqa: N815 - the protocol's name
     nextCursor: str | None = None  # noqa: N815
     facets: Any = None
 
@@ -178,7 +181,8 @@ _read_envelope = msgspec.json.Decoder(_Envelope).decode
 def _envelope(content: bytes) -> dict[str, Any] | None:
     """The parts of a search reply that paging needs, or None for what is no search reply."""
     try:
-        return msgspec.structs.asdict(_read_envelope(content))
+        envelope = _read_envelope(content)
+        return msgspec.structs.asdict(envelope) if envelope.items is not None else None
     except (ValueError, RecursionError):
         pass
     try:  # what the strict reader does not take, the patient one may

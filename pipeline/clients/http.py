@@ -20,10 +20,16 @@ from pipeline.errors import CriticalError, PermanentError, TransientError
 
 log = structlog.get_logger()
 
-RETRIED_STATUSES = frozenset({500, 502, 503, 504})
 # Solr's time-out comes as HTTP 400 with this code (search contract §1.9): the code decides, not the status.
 RETRIED_CODES = frozenset({"504-SA", "503-SA"})
 LONGEST_WAIT_S = 3700.0  # a fixed hourly window, and a little
+# What no retry can mend: it is the setting that is wrong.
+_BAD_SETTINGS = (
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidHeader,
+)
 MOST_QUOTA_WAITS = 48  # two days of a quota that is used up whenever we come
 
 
@@ -75,6 +81,10 @@ class ApiSession:
                     headers={**self.headers(), **extra},
                     **options,
                 )
+            except _BAD_SETTINGS as error:
+                raise CriticalError(
+                    f"{self.base_url}{path}: {self.scrub(str(error))}; check the API's address and key"
+                ) from None
             except requests.RequestException as error:
                 if last or not retry:
                     why = self.scrub(_why(error))
@@ -85,8 +95,9 @@ class ApiSession:
                 if reply.status_code == 429 and self.attempts > 1 and quota_waits < MOST_QUOTA_WAITS:
                     quota_waits += 1
                     attempt -= 1
-                    wait = limit.seconds_to_reset() if limit.reset_s is not None else self._backoff(quota_waits)
-                elif last or not retry or not (_worth_retrying(reply) or (reply.ok and broken(reply))):
+                    wait = limit.seconds_to_reset()
+                    self.metering.check_wait(wait)
+                elif last or not retry or not (_worth_retrying(reply) or (reply.status_code < 300 and broken(reply))):
                     return reply
             log.info("api_wait", path=path, attempt=attempt, seconds=round(wait, 1))
             self.sleep(min(wait, LONGEST_WAIT_S))
@@ -114,12 +125,14 @@ class ApiSession:
             return value is None or value.get("success") is False
 
         reply = self.request(method, path, broken=broken, **options)
-        if reply.ok:
+        if reply.status_code < 300:
             if broken(reply) if value is None else value.get("success") is False:
                 raise TransientError(f"{method} {self.base_url}{path}: the reply is not the JSON that was asked for")
             assert value is not None
             return value
         message = self.scrub(f"{method} {self.base_url}{path}: HTTP {reply.status_code} {error_text(reply)}".strip())
+        if reply.is_redirect:
+            raise CriticalError(f"{message}: it redirects to {self.scrub(reply.headers['Location'])}; check the API's address")
         if reply.status_code in (404, 410):
             raise PermanentError(message)
         if reply.status_code == 429 or _worth_retrying(reply):
@@ -187,7 +200,7 @@ def error_code(reply: requests.Response) -> str:
 
 
 def _worth_retrying(reply: requests.Response) -> bool:
-    if reply.status_code in RETRIED_STATUSES:
+    if reply.status_code >= 500 or reply.status_code == 408:
         return True
     return reply.status_code == 400 and error_code(reply) in RETRIED_CODES
 

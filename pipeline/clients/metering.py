@@ -50,6 +50,11 @@ class Metering:
         with self._lock:
             self.requests += 1
 
+    def check_wait(self, seconds: float) -> None:
+        """Raise BudgetSpent when the run's time would end during a wait."""
+        if self._budget:
+            self._budget.check_time(seconds)
+
     def after(self, limit: RateLimit, *, refused: bool) -> None:
         """Learn from a reply's headers."""
         if limit.remaining is not None:

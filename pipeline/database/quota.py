@@ -33,7 +33,7 @@ class SharedQuota:
         self._name = f"{address}|{hashlib.sha256(key.encode()).hexdigest()[:12]}"[:200]
         self._clock = clock
         self._lock = threading.Lock()
-        self._lot, self._lot_ends = 0, clock()
+        self._lot, self._lot_ends, self._lot_size = 0, clock(), 1
         self._seen: dict[str, Any] | None = None  # what the last reply said; goes into the database with the next lot
         self._known = True  # whether the database may know of a quota
 
@@ -75,7 +75,9 @@ class SharedQuota:
             return 0.0
         if row["remaining"] <= 0:
             return float((row["reset_at"] - now).total_seconds() + JITTER_S)
-        lot = min(LARGEST_LOT, max(1, row["remaining"] // 20))
+        # Lots grow with use: what a short command does not need is not taken from others.
+        lot = min(LARGEST_LOT, self._lot_size, max(1, row["remaining"] // 20))
+        self._lot_size = 2 * lot
         self._write(connection, {"remaining": row["remaining"] - lot})
         self._lot, self._lot_ends = lot - 1, row["reset_at"]
         return 0.0
@@ -90,7 +92,8 @@ class SharedQuota:
             row["reset_at"] += timedelta(seconds=passed * row["window_s"])
             row["remaining"] = row["quota"]
         if seen and seen["reset_at"] > now:
-            same_window = row is not None and abs((row["reset_at"] - seen["reset_at"]).total_seconds()) < 2
+            apart = abs((row["reset_at"] - seen["reset_at"]).total_seconds()) if row is not None else 0.0
+            same_window = apart < seen["window_s"] / 2  # a slow reply tells of a reset that is a little nearer than it thinks
             if same_window and row is not None:  # lots that others hold are not in the server's count yet
                 seen["remaining"] = min(row["remaining"], seen["remaining"])
             if row is None:

@@ -10,6 +10,8 @@ from pipeline.database.tables import run_budgets
 from pipeline.domain.harvest_rules import Limits
 from pipeline.errors import BudgetSpent
 
+LONGEST_H = 24 * 365 * 10  # more than any run lasts, and less than a date can hold
+
 
 class RunBudget:
     """The limits of one start of a run; without limits it costs nothing."""
@@ -24,7 +26,7 @@ class RunBudget:
         self._ends: datetime | None = None
         if limits != Limits():
             started = self._started()
-            self._ends = started + timedelta(hours=limits.max_hours) if limits.max_hours else None
+            self._ends = started + timedelta(hours=min(limits.max_hours, LONGEST_H)) if limits.max_hours else None
 
     def check_time(self, wait_s: float) -> None:
         """Raise BudgetSpent when `max_hours` end before `wait_s` seconds have passed."""

@@ -90,10 +90,12 @@ harvest_windows = Table(
     Column("run_attempt", Integer, nullable=False),
     Column("state", String(20), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
+    Column("owner", String(40), nullable=False),  # the process that works at it: another one's checkpoint is refused
+    Column("generation", Integer, nullable=False),  # how often it was begun anew: its parts have names of their own
     Column("cursor", Text),  # where the next page begins; None: at the beginning
     Column("walk", Integer, nullable=False, default=1),  # 2: the second walk, for what the first one missed
-    Column("pieces", JSON, nullable=False),  # the parts that hold its records, those of earlier runs included
-    Column("previous", JSON, nullable=False),  # the same of the listing before, to find what has gone since
+    Column("pieces", JSON, nullable=False),  # the parts that hold its records, whichever run has written them
+    Column("previous", JSON, nullable=False),  # pieces and counts of the listing before, until this one is whole
     Column("counts", JSON, nullable=False),
     Column("requests", Integer, nullable=False, default=0),
     Column("last_error", Text, nullable=False, default=""),

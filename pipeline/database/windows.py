@@ -1,12 +1,11 @@
 """Harvest windows and how far each has come: pending → running → success | partial | failed.
 
-A row is one listing × window × run. A window that another run has finished is done; one that another run left partial
-goes on where that run stopped; whatever else another run has left is begun anew, for it may never have been published.
+A row is one listing × window × run. What a row names as its pieces is never removed from the lake while it does.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.database.connection import begin_writing
 from pipeline.database.tables import harvest_windows
+from pipeline.errors import TransientError
 
 
 class WindowState(StrEnum):
@@ -27,12 +27,17 @@ class WindowState(StrEnum):
     FAILED = "failed"
 
 
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 DONE = (WindowState.SUCCESS, WindowState.PARTIAL)
 
 
 @dataclass
 class Window:
-    """A row, as the harvest works with it. `pieces` and `previous` are parts as JSON values (dataset, key, run, rows …)."""
+    """A row, as the harvest works with it.
+
+    `pieces` are parts as JSON values (dataset, key, rows, size_bytes, sha256); `previous` holds pieces and counts of the
+    listing before, as long as this one is not whole.
+    """
 
     listing: str
     name: str
@@ -43,10 +48,12 @@ class Window:
     run_attempt: int
     state: str = WindowState.PENDING
     attempts: int = 0
+    owner: str = ""
+    generation: int = 0
     cursor: str | None = None
     walk: int = 1
     pieces: list[dict[str, Any]] = field(default_factory=list)
-    previous: list[dict[str, Any]] = field(default_factory=list)
+    previous: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
     requests: int = 0
     last_error: str = ""
@@ -64,13 +71,30 @@ def plan(engine: Engine, windows: Iterable[Window], *, now: datetime) -> None:
             connection.execute(statement, rows[at : at + 500])
 
 
-def save(engine: Engine, window: Window, *, now: datetime) -> None:
-    """Write a window down as it stands: this is its checkpoint."""
-    table = harvest_windows
-    mine = and_(table.c.listing == window.listing, table.c.window == window.name, table.c.run_id == window.run_id)
+def take(engine: Engine, window: Window, owner: str, *, now: datetime) -> None:
+    """Begin to work at a window: from now on only this owner may write it down."""
+    window.owner = owner
     with begin_writing(engine) as connection:
-        connection.execute(update(table).where(mine).values(**_values(window), updated_at=now))
+        connection.execute(update(harvest_windows).where(_row(window)).values(**_values(window), updated_at=now))
     window.updated_at = now
+
+
+def save(engine: Engine, window: Window, *, now: datetime) -> None:
+    """Write a window down as it stands: this is its checkpoint.
+
+    Raises TransientError when another process has begun to work at it meanwhile: that one goes on.
+    """
+    mine = and_(_row(window), harvest_windows.c.owner == window.owner)
+    with begin_writing(engine) as connection:
+        done = connection.execute(update(harvest_windows).where(mine).values(**_values(window), updated_at=now))
+    if done.rowcount != 1:
+        raise TransientError(f"window {window.name} of run {window.run_id}: another process has taken it over")
+    window.updated_at = now
+
+
+def _row(window: Window) -> Any:
+    table = harvest_windows.c
+    return and_(table.listing == window.listing, table.window == window.name, table.run_id == window.run_id)
 
 
 def of_run(engine: Engine, listing: str, run_id: str, *, names: Sequence[str] | None = None) -> list[Window]:
@@ -80,11 +104,12 @@ def of_run(engine: Engine, listing: str, run_id: str, *, names: Sequence[str] | 
     return _read(engine, query if names is None else query.where(table.c.window.in_(names)))
 
 
-def finished(engine: Engine, listing: str, name: str) -> list[Window]:
-    """What runs have done of a window, the newest first: success and partial ones."""
+def others(engine: Engine, listing: str, name: str, run_id: str) -> list[Window]:
+    """What other runs have done of a window, the newest first: success and partial ones."""
     table = harvest_windows
     query = select(table).where(table.c.listing == listing, table.c.window == name, table.c.state.in_(DONE))
-    return sorted(_read(engine, query), key=lambda window: window.finished_at or window.updated_at, reverse=True)  # type: ignore[arg-type,return-value]
+    found = _read(engine, query.where(table.c.run_id != run_id))
+    return sorted(found, key=lambda window: (window.finished_at or _NEVER, window.updated_at or _NEVER), reverse=True)
 
 
 def latest(engine: Engine, listing: str, *, before: datetime) -> list[Window]:
@@ -92,13 +117,18 @@ def latest(engine: Engine, listing: str, *, before: datetime) -> list[Window]:
     table = harvest_windows
     newest = select(func.max(table.c.id)).where(table.c.listing == listing).group_by(table.c.window)
     query = select(table).where(table.c.end_at <= before, table.c.id.in_(newest))
-    by_name = {window.name: window for window in sorted(_read(engine, query), key=lambda window: window.updated_at or before)}
-    return sorted(by_name.values(), key=lambda window: (window.start or before, window.name))
+    return _read(engine, query)
 
 
 def of_source(engine: Engine, source: str) -> list[Window]:
     """All rows of a source, oldest window first, for people to look at."""
     return _read(engine, select(harvest_windows).where(harvest_windows.c.source == source))
+
+
+def keys_in_use(engine: Engine, source: str) -> set[str]:
+    """The keys of all parts that some row of a source names."""
+    rows = of_source(engine, source)
+    return {piece["key"] for row in rows for piece in (*row.pieces, *row.previous.get("pieces", ()))}
 
 
 def _read(engine: Engine, query: Any) -> list[Window]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -38,16 +38,19 @@ class Lake:
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
 
-    def save_run(self, run: Run) -> Run:
+    def save_run(self, run: Run, *, is_done: Callable[[Run], bool] = lambda run: False) -> Run:
         """Write the run's manifest and return the run in force.
 
         A run that is started again under the same id keeps its planned time, so that it writes the same bytes. If it
-        was cut off, it goes on where it was; if it had finished, or is to be done again, it is a new attempt.
+        was cut off, it goes on where it was; if it had finished, it is a new attempt. A run that is to be done `again`
+        is one too, unless it is the same wish once more for an attempt that `is_done` says was cut off.
         """
         if self.store.exists(run.key):
             known = self.run(run.key)
-            fresh = run.again or self.store.exists(known.finished_key)
-            run = replace(run, attempt=known.attempt + fresh, starts=known.starts + 1)
+            fresh = self.store.exists(known.finished_key) or (run.again and (not known.again or is_done(known)))
+            run = replace(
+                run, attempt=known.attempt + fresh, starts=known.starts + 1, again=run.again or (known.again and not fresh)
+            )
             if known.selection == run.selection and known.scope == run.scope:
                 run = replace(run, created_at=known.created_at)
         self.store.put_bytes(run.key, run.to_json())
@@ -91,8 +94,11 @@ class Lake:
             self.store.put_file(key, path)
         return part
 
-    def publish(self, run: Run, dataset: str, parts: Sequence[Part]) -> None:
-        """Make exactly these parts visible, at once; what an earlier try of the run left besides is removed."""
+    def publish(self, run: Run, dataset: str, parts: Sequence[Part], *, keep: Collection[str] = ()) -> None:
+        """Make exactly these parts visible, at once; what an earlier try of the run left besides is removed, but for `keep`.
+
+        A part may lie in the folder of another run that has written it for the same records.
+        """
         folder = run.dataset_folder(dataset)
         manifest = {
             "dataset": dataset,
@@ -105,7 +111,7 @@ class Lake:
         self.store.put_bytes(f"{folder}/_manifest.json", json.dumps(manifest, indent=1).encode())
         listed = {part.key for part in parts}
         for key in list(self.store.list(f"{folder}/part-")):
-            if key not in listed:
+            if key not in listed and key not in keep:
                 self.store.delete(key)
 
     def parts(self, run: Run, dataset: str) -> list[Part]:

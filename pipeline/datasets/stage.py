@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
@@ -148,10 +148,19 @@ def merge_results(lake: Lake, stage: str, result_keys: Iterable[str]) -> Result:
     return total
 
 
-def publish_stage(lake: Lake, run: Run, stage: str, result: Result, datasets: Sequence[str], **extra: Any) -> str:
+def publish_stage(
+    lake: Lake,
+    run: Run,
+    stage: str,
+    result: Result,
+    datasets: Sequence[str],
+    *,
+    keep: Collection[str] = (),
+    **extra: Any,
+) -> str:
     """Make the stage's datasets visible (an empty one too) and write its report; returns the report's key."""
     for dataset in datasets:
-        lake.publish(run, dataset, result.parts.get(dataset, []))
+        lake.publish(run, dataset, result.parts.get(dataset, []), keep=keep)
     report = {
         "stage": stage,
         "run_id": run.run_id,

@@ -9,6 +9,7 @@ from pipeline.errors import CriticalError
 SERVICES = ("europeana", "with", "folder")
 IMAGES = ("first", "all")
 DAY_H = 24
+MOST = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in self.__dict__.items():
-            if value is not None and value <= 0:
-                raise CriticalError(f"{name} is {value}; it must be more than 0, or left out")
+            if value is not None and not 0 < value < MOST:  # neither is NaN
+                raise CriticalError(f"{name} is {value}; it must be more than 0 and less than {MOST:,}, or left out")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pipeline.domain.harvest_rules import HarvestRules, Limits
 from pipeline.domain.scope import Scope, Selection
 from pipeline.errors import CriticalError
 from pipeline.harvest.estimate import estimate_run
+from pipeline.harvest.id_list import bare_id
 from pipeline.harvest.sources import find_source
 from pipeline.harvest.steps import start_run
 from pipeline.settings import Settings
@@ -69,7 +70,7 @@ def _free(form: Mapping[str, Any]) -> tuple[Selection, HarvestRules]:
 
 
 def _scope(form: Mapping[str, Any]) -> Scope:
-    ids, since, until = tuple(form.get("ids") or ()), _time(form, "since"), _time(form, "until")
+    ids, since, until = tuple(map(bare_id, form.get("ids") or ())), _time(form, "since"), _time(form, "until")
     if ids and (since or until):
         raise CriticalError("ids and since/until: say one of them, not both")
     if ids:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.datasets.lake import Lake, Part
-from pipeline.datasets.run import Run
+from pipeline.datasets.run import PARTS_PER_ATTEMPT, Run
 from pipeline.datasets.schemas import RECORDS
 from pipeline.harvest.seen import SeenIds
 
@@ -39,4 +39,4 @@ def _without(lake: Lake, run: Run, part: Part, repeated: set[str]) -> Part:
         tables = [pa.Table.from_batches([batch], schema=RECORDS) for batch in lake.part_rows(part.key)]
         return [table.filter(pc.invert(pc.is_in(table["record_id"], values))) for table in tables]
 
-    return lake.write_part(run, "records", int(number) - run.part_number(0), rows(), RECORDS, piece=f"{piece}-once")
+    return lake.write_part(run, "records", int(number) % PARTS_PER_ATTEMPT, rows(), RECORDS, piece=f"{piece}-once")

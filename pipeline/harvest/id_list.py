@@ -50,6 +50,12 @@ def ids_of_run(lake: Lake, run: Run, first: int = 0, last: int | None = None) ->
             yield line.rstrip("\n")
 
 
+def bare_id(text: str) -> str:
+    """The id in a record's URI or in the address of its page; anything else as it is."""
+    address = _ADDRESS.match(text)
+    return address.group(1) if address else text
+
+
 def _read(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8-sig") as handle:
@@ -57,7 +63,6 @@ def _read(path: Path) -> Iterator[str]:
                 cell = re.split(r"[,;\t]", line.strip(), maxsplit=1)[0].strip().strip('"')
                 if not cell or cell.startswith("#") or (number == 1 and cell.lower() in _HEADERS):
                     continue
-                address = _ADDRESS.match(cell)
-                yield address.group(1) if address else cell
+                yield bare_id(cell)
     except (OSError, UnicodeDecodeError) as error:
         raise CriticalError(f"{path}: cannot be read as a list of ids ({error})") from error

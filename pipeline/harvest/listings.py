@@ -3,9 +3,9 @@
 All of them yield pages with a cursor from which another process can go on.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.record import Record
 from pipeline.domain.rights import rights_category
 from pipeline.domain.scope import Selection
+from pipeline.errors import TransientError
 from pipeline.harvest.parse import RECORD_ID, STAGE, media_files, parse_item
 from pipeline.harvest.parse_record import gone, parse_object
 from pipeline.harvest.parse_with import parse_with_record
@@ -27,6 +28,7 @@ Result = Record | OutcomeRow
 WITH_GROUP = 20  # what scripts in the wild ask for at once (WITH contract §2.7)
 FOLDER_PAGE = 500
 RECORDS_AT_ONCE = 4  # parallel calls of the Record API
+MOST_NOT_SERVED = 3  # records of a page; more are the API's trouble
 
 
 class Listing(Protocol):
@@ -38,42 +40,48 @@ class Listing(Protocol):
     def read(self, item: Any) -> Result:
         """An item of a page as a record or an outcome row; never raises."""
 
-    def total(self) -> int:
-        """How many there should be, asked once more."""
+    def details(self, results: Sequence[Result]) -> Iterable[list[Result]]:
+        """For each result what more can be told of it: mostly itself, in a list."""
 
-    def still_there(self, record_ids: Iterable[str]) -> Iterator[OutcomeRow | None]:
-        """For ids that are not in the listing any more: a row for each that is gone or moved, None for one that lives."""
+    def total(self) -> int | None:
+        """How many there should be, asked once more; None where the pages have said it for good."""
+
+    def still_there(self, record_ids: Sequence[str]) -> Iterator[list[Result]]:
+        """For ids that are not in the listing any more: rows for those that are gone or moved, nothing for one that lives."""
 
 
 @dataclass
 class QueryListing:
-    """The hits of a search, by cursor; with `details`, each of them through the Record API."""
+    """The hits of a search, by cursor; with `with_details`, each of them through the Record API."""
 
     client: SearchClient
     query: Query
     sort: str = BY_ID
-    details: bool = False
+    with_details: bool = False
 
     def pages(self, cursor: str | None, walk: int) -> Iterator[Page]:
         sort = BY_ID if walk > 1 else self.sort
         asked = self.query
-        for page in self.client.pages(
+        yield from self.client.pages(
             asked.query, asked.filters, reusability=asked.reusability, cursor=cursor or START, sort=sort
-        ):
-            yield replace(page, items=detailed(self.client, [hit(item) for item in page.items])) if self.details else page
+        )
 
     def read(self, item: Any) -> Result:
         return item if isinstance(item, Record | OutcomeRow) else parse_item(hit(item))
 
-    def total(self) -> int:
+    def details(self, results: Sequence[Result]) -> Iterable[list[Result]]:
+        return detailed(self.client, results) if self.with_details else ([result] for result in results)
+
+    def total(self) -> int | None:
         return self.client.count(self.query)
 
-    def still_there(self, record_ids: Iterable[str]) -> Iterator[OutcomeRow | None]:
+    def still_there(self, record_ids: Sequence[str]) -> Iterator[list[Result]]:
         for group in id_groups(record_ids):
             found = {item.get("id") for item in _hits(self.client, group) if isinstance(item, dict)}
-            for record_id in group:
-                results = [] if record_id in found else looked_up(self.client, record_id)
-                yield next((result for result in results if isinstance(result, OutcomeRow)), None)
+            missing = [record_id for record_id in group if record_id not in found]
+            for record_id, results in zip(missing, looked_up_all(self.client, missing), strict=True):
+                lives = isinstance(results[0], Record) and results[0].record_id == record_id
+                yield [] if lives else results
 
 
 @dataclass
@@ -83,7 +91,7 @@ class IdsListing:
     client: SearchClient
     ids: Callable[[], Iterator[str]]
     count: int
-    details: bool = False
+    with_details: bool = False
 
     def pages(self, cursor: str | None, walk: int) -> Iterator[Page]:
         done = int(cursor or 0)
@@ -91,21 +99,23 @@ class IdsListing:
             asked = [record_id for record_id in group if RECORD_ID.fullmatch(record_id)]
             hits = _hits(self.client, asked) if asked else []
             found = {item.get("id") for item in hits if isinstance(item, dict)}
-            items: list[Any] = detailed(self.client, hits) if self.details else hits
-            for record_id in group:
-                if record_id not in found:
-                    items.extend(looked_up(self.client, record_id))
+            items: list[Any] = list(hits)
+            missing = [record_id for record_id in group if record_id not in found]
+            items += [result for results in looked_up_all(self.client, missing) for result in results]
             done += len(group)
             yield Page(items, self.count, str(done), str(done - len(group)))
 
     def read(self, item: Any) -> Result:
-        return item if isinstance(item, Record | OutcomeRow) else parse_item(hit(item))
+        return item if isinstance(item, Record | OutcomeRow) else parse_item(item)
 
-    def total(self) -> int:
-        return self.count
+    def details(self, results: Sequence[Result]) -> Iterable[list[Result]]:
+        return detailed(self.client, results) if self.with_details else ([result] for result in results)
 
-    def still_there(self, record_ids: Iterable[str]) -> Iterator[OutcomeRow | None]:
-        yield from (None for _ in record_ids)
+    def total(self) -> int | None:
+        return None
+
+    def still_there(self, record_ids: Sequence[str]) -> Iterator[list[Result]]:
+        yield from ([] for _ in record_ids)  # whoever asks by id is told of each
 
 
 @dataclass
@@ -129,11 +139,15 @@ class WithListing:
     def read(self, item: Any) -> Result:
         return item if isinstance(item, OutcomeRow) else parse_with_record(item)
 
-    def total(self) -> int:
-        return 0  # the list of ids was read at once: there is nothing to ask for again
+    def details(self, results: Sequence[Result]) -> Iterable[list[Result]]:
+        return ([result] for result in results)
 
-    def still_there(self, record_ids: Iterable[str]) -> Iterator[OutcomeRow | None]:
-        yield from (gone(record_id, "it is in the WITH collection no more") for record_id in record_ids)
+    def total(self) -> int | None:
+        return None  # the list of ids was read at once
+
+    def still_there(self, record_ids: Sequence[str]) -> Iterator[list[Result]]:
+        for record_id in record_ids:
+            yield [gone(record_id, "it is in the WITH collection no more")]
 
     def _record_ids(self) -> list[str]:
         """The collection's ids, read once: paging by offset is not stable there."""
@@ -165,11 +179,15 @@ class FolderListing:
     def read(self, item: Any) -> Result:
         return item if isinstance(item, OutcomeRow) else self._record(item)
 
-    def total(self) -> int:
-        return 0  # the file was read at once
+    def details(self, results: Sequence[Result]) -> Iterable[list[Result]]:
+        return ([result] for result in results)
 
-    def still_there(self, record_ids: Iterable[str]) -> Iterator[OutcomeRow | None]:
-        yield from (gone(record_id, "it stands in metadata.csv no more") for record_id in record_ids)
+    def total(self) -> int | None:
+        return None  # the file was read at once
+
+    def still_there(self, record_ids: Sequence[str]) -> Iterator[list[Result]]:
+        for record_id in record_ids:
+            yield [gone(record_id, "it stands in metadata.csv no more")]
 
     def _record(self, row: CollectionRow) -> Record:
         path = self._collection.image_path(row)
@@ -195,21 +213,31 @@ class FolderListing:
         )
 
 
-def detailed(client: SearchClient, items: list[Any]) -> list[Any]:
+def detailed(client: SearchClient, results: Sequence[Result]) -> list[list[Result]]:
     """Search hits as the Record API tells them, in their order; what has gone or moved meanwhile, as rows."""
-    ids = [item.get("id") if isinstance(item, dict) else None for item in items]
+    ids = [one.record_id for one in results if isinstance(one, Record)]
+    told = dict(zip(ids, looked_up_all(client, ids), strict=True))
+    return [told[one.record_id] if isinstance(one, Record) else [one] for one in results]
+
+
+def looked_up_all(client: SearchClient, record_ids: Sequence[str]) -> list[list[Result]]:
+    """What the Record API has of each id, a few at a time.
+
+    A record that the API cannot serve is a row; when it can serve hardly any, the trouble is the API's, and is raised.
+    """
     with ThreadPoolExecutor(RECORDS_AT_ONCE) as threads:
-        asked = [
-            threads.submit(looked_up, client, record_id)
-            if isinstance(record_id, str) and RECORD_ID.fullmatch(record_id)
-            else None
-            for record_id in ids
-        ]
-        return [
-            result
-            for item, future in zip(items, asked, strict=True)
-            for result in (future.result() if future else [parse_item(item)])
-        ]
+        asked = [threads.submit(looked_up, client, record_id) for record_id in record_ids]
+    found: list[list[Result]] = []
+    trouble: list[TransientError] = []
+    for record_id, future in zip(record_ids, asked, strict=True):
+        try:
+            found.append(future.result())
+        except TransientError as error:
+            trouble.append(error)
+            found.append([OutcomeRow(STAGE, record_id, record_id, Outcome.FAILED, Reason.HTTP_5XX, str(error))])
+    if len(trouble) > max(MOST_NOT_SERVED, len(record_ids) // 10):
+        raise trouble[0]
+    return found
 
 
 def looked_up(client: SearchClient, record_id: str) -> list[Result]:

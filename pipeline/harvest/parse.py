@@ -8,7 +8,20 @@ from pipeline.domain.identifiers import dataset_id
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.record import MediaFile, Record
 from pipeline.domain.rights import rights_category
-from pipeline.harvest.texts import all_texts, clean, first, language_map, raw_json, stored_url, texts, time, url, year
+from pipeline.harvest.texts import (
+    all_texts,
+    clean,
+    first,
+    kind,
+    language_map,
+    raw_json,
+    stored_url,
+    texts,
+    time,
+    url,
+    without_keys,
+    year,
+)
 
 STAGE = "harvest"
 RECORD_ID = re.compile(r"/[^/\s]+/[^/\s]+")
@@ -22,17 +35,18 @@ def parse_item(item: Any) -> Record | OutcomeRow:
 
 def guarded(value: Any, record_id: Any, read: Callable[[str, Any], Record]) -> Record | OutcomeRow:
     """What `read` makes of a value, or the row that says why it could not."""
-    if not isinstance(record_id, str) or not RECORD_ID.fullmatch(record_id):
+    if not isinstance(record_id, str) or not RECORD_ID.fullmatch(record_id) or clean(record_id) != record_id:
         return unreadable(value, record_id, Reason.MISSING_FIELD, "there is no id of the form /dataset/local")
     try:
         return read(record_id, value)
     except _UNREADABLE as error:
-        return unreadable(value, record_id, Reason.UNPARSEABLE, f"{type(error).__name__}: {error}")
+        # The type alone may be enough to find it in `raw`; the message may quote the reply.
+        return unreadable(value, record_id, Reason.UNPARSEABLE, without_keys(f"{type(error).__name__}: {error}"))
 
 
 def unreadable(value: Any, record_id: Any, reason: Reason, detail: str) -> OutcomeRow:
     """A row for something that is no record; the thing itself is kept as JSON, without keys."""
-    known = clean(record_id) if isinstance(record_id, str) else None
+    known = url(clean(record_id)) if isinstance(record_id, str) else None
     try:
         raw = raw_json(value)
     except RecursionError:
@@ -58,13 +72,13 @@ def _record(record_id: str, item: Mapping[str, Any]) -> Record:
         title=shown_title[0] if shown_title else "",
         titles=titles,
         descriptions=descriptions,
-        creators=tuple(texts(item, "dcCreator")),
+        creators=tuple(dict.fromkeys(texts(item, "dcCreator"))),
         creator_names=_by_language(item, "dcCreator", "dcCreator"),
         subjects=language_map(item, "dcSubjectLangAware"),
         types=language_map(item, "dcTypeLangAware"),
         year=year(texts(item, "year")),
-        media_type=clean(item.get("type") or ""),
-        concept_uris=tuple(dict.fromkeys(texts(item, "edmConcept"))),
+        media_type=kind(item.get("type")),
+        concept_uris=tuple(dict.fromkeys(map(url, texts(item, "edmConcept")))),
         concept_labels=language_map(item, "edmConceptPrefLabelLangAware"),
         provider=first(item, "provider"),
         data_provider=first(item, "dataProvider"),
@@ -87,6 +101,8 @@ def _by_language(item: Mapping[str, Any], name: str, plain: str) -> dict[str, li
     """`<name>LangAware`, every language kept; a record without it keeps the plain texts under `def`."""
     value = item.get(f"{name}LangAware")
     if isinstance(value, dict):
-        return {clean(language): texts(value, language) for language in sorted(value)}
+        return language_map(item, f"{name}LangAware")
     found = texts(item, plain)
+    if plain == "title" and found == texts(item, "dcDescription"):
+        return {}  # a record without a title is shown under its description (§1.8)
     return {"def": found} if found else {}

@@ -7,8 +7,8 @@ from pipeline.domain.identifiers import dataset_id
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.record import MediaFile, Record
 from pipeline.domain.rights import rights_category
-from pipeline.harvest.parse import STAGE, guarded
-from pipeline.harvest.texts import all_texts, clean, first, language_map, merged, stored_url, texts, time, url, year
+from pipeline.harvest.parse import RECORD_ID, STAGE, guarded
+from pipeline.harvest.texts import all_texts, clean, first, kind, language_map, merged, stored_url, texts, time, url, year
 
 Json = Mapping[str, Any]
 
@@ -16,8 +16,8 @@ Json = Mapping[str, Any]
 def parse_object(value: Any) -> Record | OutcomeRow:
     """The `object` of a Record API reply as a record; a tombstone, or what cannot be read, is an outcome row."""
     record_id = value.get("about") if isinstance(value, dict) else None
-    if isinstance(record_id, str) and _is_tombstone(value):
-        return gone(record_id, "the record was taken down (tombstone)")
+    if isinstance(record_id, str) and RECORD_ID.fullmatch(record_id) and _is_tombstone(value):
+        return gone(clean(record_id), "the record was taken down (tombstone)")
     return guarded(value, record_id, _record)
 
 
@@ -27,11 +27,11 @@ def gone(record_id: str, detail: str) -> OutcomeRow:
 
 
 def _is_tombstone(value: Json) -> bool:
-    """A depublished record has a change log that ends with its deletion, and no aggregation of a provider (§2.2)."""
+    """A depublished record has a change log that ends with its deletion; the rest may look like a record's (§2.2)."""
     aggregation = value.get("europeanaAggregation")
     log = aggregation.get("changeLog") if isinstance(aggregation, dict) else None
     last = log[-1] if isinstance(log, list) and log else None
-    return isinstance(last, dict) and last.get("type") == "Delete" and not value.get("aggregations")
+    return isinstance(last, dict) and last.get("type") == "Delete"
 
 
 def _record(record_id: str, value: Json) -> Record:
@@ -58,10 +58,10 @@ def _record(record_id: str, value: Json) -> Record:
         subjects=_map(proxy, "dcSubject"),
         types=_map(proxy, "dcType"),
         year=year(years),
-        media_type=clean(value.get("type") or proxy.get("edmType") or ""),
-        concept_uris=tuple(dict.fromkeys(about for concept in concepts if (about := first(concept, "about")))),
+        media_type=kind(value.get("type") or proxy.get("edmType")),
+        concept_uris=tuple(dict.fromkeys(url(about) for concept in concepts if (about := first(concept, "about")))),
         concept_labels=merged(_map(concept, "prefLabel") for concept in concepts),
-        provider=_organization(value, aggregation, "edmProvider") or first(value, "provider"),
+        provider=_organization(value, aggregation, "edmProvider", first(value, "provider")),
         data_provider=_organization(value, aggregation, "edmDataProvider"),
         dataset_name=first(value, "edmDatasetName") or first(value, "europeanaCollectionName"),
         country=first(value, "country") or next(iter(all_texts(_map(ours, "edmCountry"))), ""),
@@ -93,7 +93,7 @@ def _media(aggregation: Json, addresses: Mapping[str, None], record_rights: str)
                 mime=first(resource, "ebucoreHasMimeType") or None,
                 width_px=_number(resource.get("ebucoreWidth")),
                 height_px=_number(resource.get("ebucoreHeight")),
-                size_bytes=_number(resource.get("ebucoreFileByteSize")),
+                size_bytes=_number(resource.get("ebucoreFileByteSize"), most=2**53),
                 iiif_service=_service(resource),
             )
         )
@@ -108,11 +108,11 @@ def _service(resource: Json) -> str | None:
     return url(address) if isinstance(address, str) and address.strip() else None
 
 
-def _number(value: Any) -> int | None:
+def _number(value: Any, most: int = 2**31 - 1) -> int | None:
     """A positive whole number; 0 stands for unknown."""
-    if isinstance(value, str) and value.strip().isdigit():
+    if isinstance(value, str) and value.strip().isdecimal() and value.isascii():
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most else None
 
 
 def _provider_aggregation(value: Json) -> Json:
@@ -126,20 +126,20 @@ def _proxies(value: Json) -> tuple[Json, Json]:
     found = list(_objects(value, "proxies"))
     ours = next((one for one in found if one.get("europeanaProxy") is True), {})
     others = [one for one in found if one.get("europeanaProxy") is not True]
-    own = next((one for one in others if one.get("edmType") and not one.get("lineage")), others[0] if others else ours)
-    return own, ours
+    candidates = [one for one in others if not one.get("lineage")] or others or [ours]
+    return next((one for one in candidates if one.get("edmType")), candidates[0]), ours
 
 
-def _organization(value: Json, aggregation: Json, name: str) -> str:
+def _organization(value: Json, aggregation: Json, name: str, known: str = "") -> str:
     """A provider's name; since 2023 the aggregation has its URI, and the name stands among the organizations."""
     named = next(iter(all_texts(_map(aggregation, name))), "")
     if not named.startswith(("http://", "https://")):
-        return named
+        return named or known
     for organization in _objects(value, "organizations"):
         if first(organization, "about") == named:
             labels = _map(organization, "prefLabel")
-            return next(iter(labels.get("en", []) or all_texts(labels)), named)
-    return named
+            return next(iter(labels.get("en", []) or all_texts(labels)), known or named)
+    return known or named
 
 
 def _map(item: Json, name: str) -> dict[str, list[str]]:

@@ -1,5 +1,6 @@
 """A record of WITH → a `Record` (WITH contract §2.4, §2.7)."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ from pipeline.domain.outcome import OutcomeRow
 from pipeline.domain.record import MediaFile, Record
 from pipeline.domain.rights import rights_category
 from pipeline.harvest.parse import RECORD_ID, guarded
-from pipeline.harvest.texts import all_texts, clean, first, language_map, stored_url, texts, url, year
+from pipeline.harvest.texts import all_texts, clean, first, kind, language_map, stored_url, texts, url, year
 
 # What a right is called there when the original statement is not given (§2.4).
 _RIGHTS = {
@@ -40,12 +41,14 @@ def with_record_id(value: Any) -> str | None:
     external = administrative.get("externalId") if isinstance(administrative, dict) else None
     last = value["provenance"][-1] if isinstance(value.get("provenance"), list) and value["provenance"] else None
     from_europeana = isinstance(last, dict) and last.get("provider") == "Europeana"
-    candidates = [last.get("resourceId") if isinstance(last, dict) and from_europeana else None, external]
+    # Other sources have ids of their own that may look the same.
+    candidates = [last.get("resourceId"), external] if isinstance(last, dict) and from_europeana else []
+    candidates += [external] if last is None else []
     for one in candidates:
         if isinstance(one, str) and RECORD_ID.fullmatch(one):
             return one
     db_id = value.get("dbId")
-    return f"/with/{db_id}" if isinstance(db_id, str) and db_id else None
+    return f"/with/{db_id}" if isinstance(db_id, str) and re.fullmatch(r"[^/\s]+", db_id) else None
 
 
 def _record(record_id: str, value: Mapping[str, Any]) -> Record:
@@ -53,7 +56,9 @@ def _record(record_id: str, value: Mapping[str, Any]) -> Record:
     described = described if isinstance(described, dict) else {}
     holders = [first(one, "provider") for one in value.get("provenance") or [] if isinstance(one, dict)]
     titles, creator_names = language_map(described, "label"), language_map(described, "dccreator")
-    media = tuple(_file(one["Original"]) for one in value.get("media") or [] if _address(one, "Original"))
+    originals = [one for one in value.get("media") or [] if _address(one, "Original")]
+    files = [_file(one["Original"]) for one in originals]
+    media = tuple({file.url: file for file in reversed(files)}.values())[::-1]  # each address once, the first one counts
     thumbnails = [one["Thumbnail"]["url"] for one in value.get("media") or [] if _address(one, "Thumbnail")]
     keywords = described.get("keywords")
     dates = [str(one["year"]) for one in described.get("dates") or [] if isinstance(one, dict) and one.get("year") is not None]
@@ -65,14 +70,14 @@ def _record(record_id: str, value: Mapping[str, Any]) -> Record:
         descriptions=language_map(described, "description"),
         creators=tuple(all_texts(creator_names)),
         creator_names=creator_names,
-        subjects=language_map(described, "keywords"),
+        subjects={language: found for language, found in language_map(described, "keywords").items() if language != "uri"},
         types=language_map(described, "dctype"),
         year=year(dates),
-        media_type="IMAGE" if media else clean(value.get("resourceType") or ""),
+        media_type=next((kind(one["Original"].get("type")) for one in originals), ""),
         # Keywords that came with an address have it under the pseudo language `uri` (§2.6).
-        concept_uris=tuple(texts(keywords, "uri")) if isinstance(keywords, dict) else (),
+        concept_uris=tuple(dict.fromkeys(texts(keywords, "uri"))) if isinstance(keywords, dict) else (),
         provider=holders[1] if len(holders) > 2 else "",
-        data_provider=holders[0] if holders else "",
+        data_provider=holders[0] if holders and holders != ["Europeana"] else "",
         country=next(iter(all_texts(language_map(described, "country"))), ""),
         languages=tuple(language for language in titles if len(language) == 2),
         rights=media[0].rights if media else "",

@@ -10,6 +10,7 @@ from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.record import Record
 from pipeline.harvest.parse import STAGE, parse_item, unreadable
 from pipeline.harvest.parse_record import gone, parse_object
+from pipeline.harvest.texts import without_keys
 
 
 def parse_file(path: Path) -> Iterator[Record | OutcomeRow]:
@@ -48,7 +49,7 @@ def _results(value: Any) -> Iterator[Record | OutcomeRow]:
 
 def _refusal(value: dict[str, Any]) -> OutcomeRow:
     """An error reply; the one about an unknown record is a record that is gone (contract §2.2)."""
-    said = " ".join(str(value[name]) for name in ("code", "error", "message") if value.get(name))
+    said = without_keys(" ".join(value[name] for name in ("code", "error", "message") if isinstance(value.get(name), str)))
     if unknown := re.search(r"Invalid record identifier: (/\S+/\S+)", said):
         return gone(unknown.group(1), said)
     return unreadable(value, None, Reason.UNPARSEABLE, f"an error reply: {said}")

@@ -62,7 +62,7 @@ class Slice:
     @property
     def is_window(self) -> bool:
         """Is it a window of time, which another run may have done already?"""
-        return self.start is not None and self.concept is None
+        return self.start is not None
 
     @property
     def cap(self) -> int | None:
@@ -70,19 +70,17 @@ class Slice:
         return self.concept.cap if self.concept else None
 
     @property
-    def piece(self) -> str:
-        """Tells its parts apart from those of other slices of the same batch."""
-        return hashlib.sha256(self.name.encode()).hexdigest()[:8]
-
-    @property
     def sort(self) -> str:
         """By id; a capped one at random, the same way each time, or it would hold the lowest dataset numbers only."""
-        return f"random_{int(self.piece[:4], 16)},{BY_ID}" if self.cap else BY_ID
+        seed = int(hashlib.sha256(self.name.encode()).hexdigest()[:4], 16)
+        return f"random_{seed},{BY_ID}" if self.cap else BY_ID
 
     def query(self, run: Run) -> Query:
         """What is asked of the Search API."""
         selection = run.selection
         filters = list(selection.filters)
+        if self.start and any(one.startswith("timestamp_update:") for one in filters):
+            raise CriticalError("a filter on timestamp_update would widen the window: the server takes either of two (§1.5)")
         if self.concept:
             query = " AND ".join(f"skos_concept:{quoted(current_uri(uri))}" for uri in self.concept.all_of)
         elif selection.kind == "dataset":
@@ -120,12 +118,11 @@ def slices_of(run: Run, ids_count: int) -> Iterator[Slice]:
         raise CriticalError("a harvest has no list of what is pending; its scope is a window, ids or full")
     elif run.selection.kind == "concept":
         for concept in run.selection.concepts:
-            digest = hashlib.sha256(json.dumps(asdict(concept)).encode()).hexdigest()[:12]
             if scope.mode == "window":
                 start, end = _bounds(run)
-                yield Slice(f"concept-{digest} {window_name(start, end)}", start, end, concept)
+                yield Slice(f"{concept_name(concept)} {window_name(start, end)}", start, end, concept)
             else:
-                yield Slice(f"concept-{digest}", concept=concept)
+                yield Slice(concept_name(concept), concept=concept)
     elif scope.mode == "full" or run.rules.service != "europeana":
         yield Slice("full")  # WITH and folders know no time of change: a night lists them whole
     else:
@@ -148,37 +145,47 @@ def aligned_windows(start: datetime, end: datetime, *, hours: int) -> Iterator[S
         at = upto
 
 
+def concept_name(concept: ConceptQuery) -> str:
+    """A short name that follows from URIs and cap."""
+    return f"concept-{hashlib.sha256(json.dumps(asdict(concept)).encode()).hexdigest()[:12]}"
+
+
 def window_name(start: datetime, end: datetime) -> str:
     """`2026-01-01T00:00:00Z/2026-01-02T00:00:00Z`: an ISO 8601 interval."""
     return f"{start.strftime(_ISO)}/{end.strftime(_ISO)}"
 
 
-def due_again(known: Iterable[Window], days: tuple[int, ...], *, now: datetime) -> list[Slice]:
+def due_again(run: Run, known: Iterable[Window], *, now: datetime) -> list[Slice]:
     """Finished windows that are old enough to be listed once more, and unfinished ones; the longest due first.
 
-    A window is due when one of the ages has passed since it was last listed: with 7, 30, 90 it is listed in its second
-    week, its second month, its fourth, and never again.
+    A window is due when one of the source's ages has passed since it was last listed: with 7, 30, 90 it is listed in its
+    second week, its second month, its fourth, and never again. At its end it is due, too: one that was listed before
+    lacks what changed since.
     """
+    concepts = {concept_name(concept): concept for concept in run.selection.concepts}
     due: list[tuple[float, Slice]] = []
     for window, start, end in _outermost(known):
+        concept = concepts.get(window.name.partition(" ")[0])
+        if window.name.startswith("concept-") and concept is None:
+            continue
         if window.state == WindowState.SUCCESS:
             listed = window.finished_at or now
-            ages = (0, *days)  # at its end, too: a window that was listed before lacks what changed since
-            passed = [end + timedelta(days=age) for age in ages if listed < end + timedelta(days=age) <= now]
-            if passed:
-                due.append(((now - passed[0]).total_seconds(), Slice(window.name, start, end, again=True)))
+            ages = [end + timedelta(days=age) for age in (0, *run.rules.revisit_days)]
+            if passed := [age for age in ages if listed < age <= now]:
+                due.append(((now - passed[0]).total_seconds(), Slice(window.name, start, end, concept, again=True)))
         elif not _is_at_work(window, now):
-            due.append((math.inf, Slice(window.name, start, end)))
+            due.append((math.inf, Slice(window.name, start, end, concept, again=bool(window.previous))))
     return [slice_ for _, slice_ in sorted(due, key=lambda pair: (-pair[0], pair[1].name))]
 
 
 def _outermost(known: Iterable[Window]) -> Iterator[tuple[Window, datetime, datetime]]:
     """Windows of time that are no half of another one, with their borders."""
-    reached: datetime | None = None
-    timed = [(one, one.start, one.end) for one in known if one.start and one.end and "concept-" not in one.name]
+    reached: dict[str, datetime] = {}
+    timed = [(one, one.start, one.end) for one in known if one.start and one.end]
     for window, start, end in sorted(timed, key=lambda found: (found[1], -found[2].timestamp())):
-        if reached is None or end > reached:
-            reached = end
+        concept = window.name.rpartition(" ")[0]
+        if concept not in reached or end > reached[concept]:
+            reached[concept] = end
             yield window, start, end
 
 

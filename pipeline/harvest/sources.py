@@ -21,6 +21,7 @@ WAYS: Mapping[str, Mapping[str, str]] = {
     "folder": {"folder": "folder"},
 }
 _OF_EUROPEANA = ("qf", "reusability", "images", "technical", "window_hours", "window_hits", "revisit_days", "revisit_windows")
+_NUMBERS = ("window_hours", "window_hits", "revisit_windows")
 _RULES = ("images", "technical", "window_hours", "window_hits", "revisit_windows")
 
 
@@ -51,6 +52,17 @@ def load_sources(folder: Path) -> dict[str, Source]:
     return {source.name: source for source in sources}
 
 
+def load_good_sources(folder: Path) -> tuple[dict[str, Source], dict[str, str]]:
+    """The sources that can be used, and of the others, by file name, what is wrong with them."""
+    sources, problems = {}, {}
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            sources[path.stem] = load_source(path)
+        except CriticalError as error:
+            problems[path.stem] = str(error)
+    return sources, problems
+
+
 def find_source(folder: Path, name: str) -> Source:
     """One source; the error lists the names that exist."""
     path = folder / f"{name}.yaml"
@@ -69,7 +81,8 @@ def load_source(path: Path) -> Source:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise CriticalError(f"{path}{where}: not readable as YAML: {getattr(error, 'problem', None) or error}") from error
-    problems = [f"{path} line {_line(tree, place)}: {message}" for place, message in _problems(path, value)]
+    problems = [f"{path} line {line}: {name} stands twice" for line, name in _twice(tree)]
+    problems += [f"{path} line {_line(tree, place)}: {message}" for place, message in _problems(path, value)]
     if problems:
         raise CriticalError("\n".join(problems))
     try:
@@ -89,6 +102,11 @@ def _problems(path: Path, value: Any) -> Iterator[tuple[Sequence[Any], str]]:
         yield _place(error), _message(error)
     if found:
         return
+    for number, one in enumerate(value.get("qf", ())):
+        if one.startswith("timestamp_update:"):
+            yield ("qf", number), "a filter on timestamp_update would widen the windows: the server takes either of two"
+    if value.get("schedule") is not None and not _is_cron(value["schedule"]):
+        yield ("schedule",), f"{value['schedule']!r} is no cron expression, such as '0 2 * * *' for every night at two"
     if value["name"] != path.stem:
         yield ("name",), f"the name {value['name']!r} must be the file's: {path.stem!r}"
     ways = WAYS[value["kind"]]
@@ -104,7 +122,9 @@ def _problems(path: Path, value: Any) -> Iterator[tuple[Sequence[Any], str]]:
 def _source(path: Path, value: Mapping[str, Any]) -> Source:
     kind = value["kind"]
     way = next(way for way in WAYS[kind] if way in value)
-    rules = {name: value[name] for name in _RULES if name in value}
+    # A whole number may be written 10.0 in YAML.
+    rules: dict[str, Any] = {name: int(value[name]) if name in _NUMBERS else value[name] for name in _RULES if name in value}
+    limits = {name: number if name == "max_hours" else int(number) for name, number in value.get("limits", {}).items()}
     return Source(
         name=value["name"],
         selection=Selection(
@@ -117,8 +137,8 @@ def _source(path: Path, value: Mapping[str, Any]) -> Source:
         rules=HarvestRules(
             service=kind,
             rights=tuple(value.get("rights", ())),
-            revisit_days=tuple(sorted(value.get("revisit_days", ()))),
-            limits=Limits(**value.get("limits", {})),
+            revisit_days=tuple(sorted(map(int, value.get("revisit_days", ())))),
+            limits=Limits(**limits),
             **rules,
         ),
         schedule=value.get("schedule"),
@@ -136,8 +156,30 @@ def _value(path: Path, way: str, value: Any) -> str:
 
 def _concepts(values: Sequence[Any]) -> tuple[ConceptQuery, ...]:
     return tuple(
-        ConceptQuery((one,)) if isinstance(one, str) else ConceptQuery(tuple(one["all_of"]), one.get("cap")) for one in values
+        ConceptQuery((one,)) if isinstance(one, str) else ConceptQuery(tuple(one["all_of"]), _whole(one.get("cap")))
+        for one in values
     )
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
+
+
+def _is_cron(text: str) -> bool:
+    from croniter import croniter
+
+    return bool(croniter.is_valid(text))
+
+
+def _twice(tree: Any) -> Iterator[tuple[int, str]]:
+    """Fields that a mapping has twice: YAML would silently take the last one."""
+    if isinstance(tree, yaml.MappingNode):
+        seen = set()
+        for key, value in tree.value:
+            if key.value in seen:
+                yield key.start_mark.line + 1, key.value
+            seen.add(key.value)
+            yield from _twice(value)
 
 
 @cache

@@ -1,12 +1,16 @@
 """Steps of the harvest: start a run, plan its windows, harvest a batch of them, publish the records."""
 
 import hashlib
+import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from pipeline.clients.europeana import SearchClient
 from pipeline.clients.metering import Metering
@@ -15,12 +19,13 @@ from pipeline.database import connect, windows
 from pipeline.database.quota import SharedQuota
 from pipeline.database.run_budget import RunBudget
 from pipeline.database.windows import Window, WindowState
-from pipeline.datasets.lake import Lake, Part, open_lake
+from pipeline.datasets.lake import Lake, open_lake
 from pipeline.datasets.run import Run, named_run_id
 from pipeline.datasets.stage import Batch, Counts, Result, groups_of, merge_results, plan_stage, publish_stage, run_batch
 from pipeline.domain.harvest_rules import HarvestRules
-from pipeline.domain.scope import Scope, Selection
-from pipeline.errors import CriticalError
+from pipeline.domain.outcome import Reason
+from pipeline.domain.scope import Scope, Selection, scope_to_json
+from pipeline.errors import CriticalError, TransientError
 from pipeline.harvest.duplicates import drop_duplicates
 from pipeline.harvest.id_list import ids_of_run, store_id_list
 from pipeline.harvest.listings import FolderListing, IdsListing, Listing, QueryListing, WithListing
@@ -28,10 +33,12 @@ from pipeline.harvest.parse import STAGE
 from pipeline.harvest.rows import OUTCOMES_OF_STAGE
 from pipeline.harvest.slices import Slice, due_again, listing_key, slices_of
 from pipeline.harvest.sources import find_source
-from pipeline.harvest.window import WindowHarvest
+from pipeline.harvest.window import WindowHarvest, parts_of
 from pipeline.quality.gates import check_parts
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
+
+log = structlog.get_logger()
 
 
 def start_run(
@@ -57,6 +64,8 @@ def start_run(
         found = find_source(settings.sources_dir, source)
         selection, rules = selection or found.selection, rules or found.rules
     name = named_run_id(run_id)
+    if not name:
+        raise CriticalError(f"{run_id!r} cannot be a run's name: it needs letters or digits")
     if ids_file is not None:
         scope = Scope("ids", ids_sha256=store_id_list(lake, f"runs/run={name}", ids_file))
     if scope is None:
@@ -71,13 +80,22 @@ def start_run(
         dry_run=dry_run,
         again=again,
     )
-    return lake.save_run(run).key
+    return lake.save_run(run, is_done=lambda known: _is_harvested(lake, known)).key
+
+
+def _is_harvested(lake: Lake, run: Run) -> bool:
+    """Has this very attempt come to the end of its harvest?"""
+    key = f"{run.folder}/{STAGE}.json"
+    if not lake.store.exists(key):
+        return False
+    report = lake.read_json(key)
+    return bool(report["attempt"] == run.attempt and report["harvest"]["state"] != "partial")
 
 
 def plan_harvest(run_key: str, *, settings: Settings) -> list[str]:
     """The slices that make up the run's scope, as batches; of a window also old windows that are due once more.
 
-    The plan of an attempt is made once: what is due must not change under a run that was cut off.
+    The plan of a run is made once: what is due must not change under a run that was cut off, or is done once more.
     """
     lake = open_lake(settings)
     run = lake.run(run_key)
@@ -100,11 +118,24 @@ def publish_records(run_key: str, result_keys: list[str], *, settings: Settings)
     """
     lake = open_lake(settings)
     run = lake.run(run_key)
-    result = merge_results(lake, STAGE, result_keys)
-    _once(lake, run, result)
+    engine = connect(settings)
+    known = {row.name: row for row in windows.of_run(engine, key_of_listing(run, settings), run.run_id)}
+    rows = [known[slice_.name] for slice_ in _planned(lake, run, settings)]
+    result = _result_of(rows, merge_results(lake, STAGE, result_keys))
+    if len(rows) > 1 or "split" in rows[0].counts:
+        _once(lake, run, result)
     checks = check_parts(lake, run, "records", result.parts.get("records", []))
-    state = _state(lake, run, result, settings)
-    return publish_stage(lake, run, STAGE, result, ["records", OUTCOMES_OF_STAGE], checks=checks, harvest=state)
+    return publish_stage(
+        lake,
+        run,
+        STAGE,
+        result,
+        ["records", OUTCOMES_OF_STAGE],
+        keep=windows.keys_in_use(engine, run.source),
+        checks=checks,
+        harvest=_state(rows, result),
+        attempt=run.attempt,
+    )
 
 
 def key_of_listing(run: Run, settings: Settings) -> str:
@@ -121,7 +152,8 @@ def search_client(settings: Settings, budget: RunBudget | None = None) -> Search
 
 
 def _planned(lake: Lake, run: Run, settings: Settings) -> list[Slice]:
-    key = f"{run.folder}/{STAGE}/slices-{run.attempt}.json"
+    asked = json.dumps([asdict(run.selection), scope_to_json(run.scope), asdict(run.rules)], sort_keys=True, default=str)
+    key = f"{run.folder}/{STAGE}/slices-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
     if lake.store.exists(key):
         return [Slice.from_json(value) for value in lake.read_json(key)]
     engine, listing = connect(settings), key_of_listing(run, settings)
@@ -129,7 +161,7 @@ def _planned(lake: Lake, run: Run, settings: Settings) -> list[Slice]:
     slices = list(slices_of(run, count))
     if run.scope.mode == "window" and slices[0].start is not None and run.rules.revisit_windows:
         known = windows.latest(engine, listing, before=slices[0].start)
-        slices = [*due_again(known, run.rules.revisit_days, now=run.created_at)[: run.rules.revisit_windows], *slices]
+        slices = [*due_again(run, known, now=run.created_at)[: run.rules.revisit_windows], *slices]
     rows = [Window(listing, one.name, run.run_id, run.source, one.start, one.end, run.attempt) for one in slices]
     windows.plan(engine, rows, now=datetime.now(UTC))
     lake.write_json(key, [slice_.to_json() for slice_ in slices])
@@ -137,11 +169,11 @@ def _planned(lake: Lake, run: Run, settings: Settings) -> list[Slice]:
 
 
 def _harvest(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
+    """Harvest a batch's slices, as far as the budget goes. What they hold is told by their rows, when it is published."""
     started = time.monotonic()
-    result, parts = Counts(), dict[str, list[Part]]()
-    engine = connect(settings)
-    budget = RunBudget(engine, f"{run.run_id}|{run.starts}", run.rules.limits)
-    final = True
+    engine, listing = connect(settings), key_of_listing(run, settings)
+    budget = RunBudget(engine, f"{listing[:12]}|{run.run_id}|{run.starts}", run.rules.limits)
+    result, final = Counts(), True
     with Progress(STAGE, "records", settings=settings) as progress:
         open_listing, metering = _listings(lake, run, settings, budget)
         work = WindowHarvest(
@@ -149,7 +181,7 @@ def _harvest(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
             run=run,
             number=batch.number,
             engine=engine,
-            listing_key=key_of_listing(run, settings),
+            listing_key=listing,
             open_listing=open_listing,
             metering=metering,
             budget=budget,
@@ -157,23 +189,39 @@ def _harvest(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
             pages_per_part=settings.harvest_pages_per_part,
         )
         for value in batch.items:
-            window = work.harvest(Slice.from_json(value))
-            result.merge(Counts.from_json(window.counts) if "inputs" in window.counts else Counts())
-            result.extra[f"windows_{window.state}"] += 1
-            for dataset, part in _own_parts(window, run):
-                parts.setdefault(dataset, []).append(part)
+            slice_ = Slice.from_json(value)
+            try:
+                window = work.harvest(slice_)
+            except TransientError as error:
+                if not _is_left_over(slice_, run):
+                    raise
+                log.warning("old_window_failed", window=slice_.name, reason=str(error))  # the night itself goes on
+                final = False
+                continue
             if window.state != WindowState.SUCCESS:
                 final = False
                 break
         result.extra["windows_done_before"] = work.done_before
-    return Result(result, parts, time.monotonic() - started, final)
+    return Result(result, {}, time.monotonic() - started, final)
 
 
-def _own_parts(window: Window, run: Run) -> Iterator[tuple[str, Part]]:
-    """A window's parts, without those that another run has published."""
-    for piece in window.pieces:
-        if piece["run_id"] == run.run_id:
-            yield piece["dataset"], Part(*(piece[name] for name in ("key", "rows", "size_bytes", "sha256")))
+def _is_left_over(slice_: Slice, run: Run) -> bool:
+    """Is it a window from before the run's own ones, which is only taken along?"""
+    return slice_.end is not None and run.scope.start is not None and slice_.end <= run.scope.start
+
+
+def _result_of(rows: Sequence[Window], work: Result) -> Result:
+    """Parts and counts of all the run's windows, in their order; of those that are not whole, what can be read."""
+    result = Result(Counts(), {}, work.seconds)
+    for row in rows:
+        parts, counts = parts_of(row)
+        if "inputs" in counts:
+            result.counts.merge(Counts.from_json(counts))
+        result.counts.extra[f"windows_{row.state}"] += 1
+        for dataset, found in parts.items():
+            result.parts.setdefault(dataset, []).extend(found)
+    result.counts.extra["windows_done_before"] = work.counts.extra["windows_done_before"]
+    return result
 
 
 def _listings(lake: Lake, run: Run, settings: Settings, budget: RunBudget) -> "tuple[Any, Metering]":
@@ -200,26 +248,23 @@ def _listings(lake: Lake, run: Run, settings: Settings, budget: RunBudget) -> "t
 def _once(lake: Lake, run: Run, result: Result) -> None:
     """Drop what came in more than one window; the counts lose it too."""
     records = result.parts.get("records", [])
-    if result.counts.extra["windows_success"] + result.counts.extra["windows_partial"] < 2 or len(records) < 2:
+    if len(records) < 2:
         return
     result.parts["records"], with_image, without = drop_duplicates(lake, run, records)
     result.counts.inputs -= with_image + without
     result.counts.ok -= with_image
     result.counts.extra["repeated_across_windows"] = with_image + without
     if without:
-        result.counts.reasons["no_image"] -= without
+        result.counts.reasons[Reason.NO_IMAGE] -= without
 
 
-def _state(lake: Lake, run: Run, result: Result, settings: Settings) -> dict[str, Any]:
+def _state(rows: Sequence[Window], result: Result) -> dict[str, Any]:
     """Complete, or what is missing and why; with the windows by state."""
-    rows = windows.of_run(connect(settings), key_of_listing(run, settings), run.run_id)
-    planned = {slice_.name for slice_ in _planned(lake, run, settings)}
-    rows = [row for row in rows if row.name in planned]
     states = Counter(row.state for row in rows)
     missing = result.counts.extra["missing"]
     found = {"windows": dict(states), "promised": sum(int(row.counts.get("promised") or 0) for row in rows)}
     if states.keys() - {WindowState.SUCCESS}:
-        stopped = next((row.last_error for row in rows if row.state == WindowState.PARTIAL), "")
+        stopped = next((row.last_error for row in rows if row.last_error), "")
         return found | {"state": "partial", "why": stopped or "windows are left"}
     if missing:
         why = f"{missing} records that the source counts did not come in {1 + result.counts.extra['walks_again']} walks"

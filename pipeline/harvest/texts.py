@@ -9,19 +9,33 @@ from urllib.parse import unquote_plus
 
 # Keys travel in parameters, also percent-encoded ones, and in the path of the old portal's redirects.
 _KEY_PARAMETER = re.compile(
-    r"(?i)((?:[?&;#]|%3F|%26|%3B|%23)(?:wskey|apikey|api_key|utm_campaign)(?:=|%3D))(?:(?!%26|%23)[^&;#])*"
+    r"(?i)((?:[?&;#]|%(?:25)*(?:3F|26|3B|23))(?:wskey|apikey|api_key|utm_campaign)(?:=|%(?:25)*3D))(?:(?!%(?:25)*(?:26|23))[^&;#/])*"
 )
-_KEY_IN_PATH = re.compile(r"(?i)(europeana\.eu/api/)[^/?#]+(?=/redirect)")
+_KEY_IN_PATH = re.compile(r"(?i)(/api/)[^/?#]+(?=/redirect)")  # the portal's own, whatever its host was called
 _MAY_HOLD_KEY = re.compile(r"[kK][eE][yY]|[cC][aA][mM][pP][aA]|/redirect")  # quick to see that there is none
 _URI_PARAMETER = re.compile(r"[?&]uri=([^&#]*)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_KEY_FIELDS = ("apikey", "guid", "link")
+_KEY_FIELDS = frozenset({"apikey", "api_key", "wskey", "guid", "link"})
 
 
 def clean(value: Any) -> str:
     """Trimmed, and without half characters, which JSON can hold but UTF-8 cannot."""
     text = value if isinstance(value, str) else str(value)
     return (text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)).strip()
+
+
+def kind(value: Any) -> str:
+    """A field that is one text; TypeError for anything else."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError(f"a text was expected, not a {type(value).__name__}")
+    return clean(value)
+
+
+def without_keys(text: str) -> str:
+    """A message without the value of any key parameter in it."""
+    return url(clean(text))
 
 
 def texts(item: Mapping[str, Any], name: str) -> list[str]:
@@ -54,7 +68,7 @@ def language_map(item: Mapping[str, Any], name: str) -> dict[str, list[str]]:
     value = item.get(name)
     if not isinstance(value, dict):
         return {}
-    return {clean(language): found for language in sorted(value) if (found := texts(value, language))}
+    return {url(clean(language)): found for language in sorted(value) if (found := texts(value, language))}
 
 
 def all_texts(by_language: Mapping[str, list[str]]) -> list[str]:
@@ -83,7 +97,7 @@ def time(value: Any) -> datetime | None:
 
 def url(address: str) -> str:
     """The address without any API key: landing pages of old records carry one."""
-    address = address.strip()
+    address = clean(address)
     if not _MAY_HOLD_KEY.search(address):
         return address
     return _KEY_IN_PATH.sub(r"\1-", _KEY_PARAMETER.sub(r"\1", address))
@@ -104,7 +118,7 @@ def raw_json(value: Any) -> str:
 
 def _without_keys(value: Any) -> Any:
     if isinstance(value, dict):
-        return {clean(name): _without_keys(inner) for name, inner in value.items() if name not in _KEY_FIELDS}
+        return {url(clean(name)): _without_keys(inner) for name, inner in value.items() if name.lower() not in _KEY_FIELDS}
     if isinstance(value, list):
         return [_without_keys(inner) for inner in value]
     return url(clean(value)) if isinstance(value, str) else value

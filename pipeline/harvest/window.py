@@ -4,8 +4,9 @@ A checkpoint is a part in the lake and then the row in `harvest_windows`: whatev
 there, and the part that was being written is written again, under the same name.
 """
 
+import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,9 +21,11 @@ from pipeline.database.windows import Window, WindowState
 from pipeline.datasets.lake import Lake, Part
 from pipeline.datasets.run import Run
 from pipeline.datasets.stage import Counts, groups_of
-from pipeline.domain.outcome import OutcomeRow
+from pipeline.domain.outcome import OutcomeRow, Reason
+from pipeline.domain.record import Record
 from pipeline.errors import BudgetSpent, EnrichmentError
-from pipeline.harvest.listings import Listing
+from pipeline.harvest.decide import Step, next_step
+from pipeline.harvest.listings import Listing, Result
 from pipeline.harvest.prefetch import prefetched
 from pipeline.harvest.rows import OUTCOMES_OF_STAGE, Chunk
 from pipeline.harvest.seen import SeenIds
@@ -32,6 +35,8 @@ from pipeline.reporting.progress import Progress
 MOST_WALKS = 3
 MOST_RESTARTS = 3
 IDS_COMPARED = 1_000
+# What a row takes from another run's: how far it has come, and what it has.
+_TAKEN = ("cursor", "walk", "pieces", "previous", "counts", "finished_at")
 
 log = structlog.get_logger()
 
@@ -55,7 +60,8 @@ class WindowHarvest:
     progress: Progress
     pages_per_part: int
     clock: Callable[[], datetime] = _utc_now
-    done_before: int = 0  # slices that were done already, in this run or in another
+    done_before: int = 0  # slices that were done already, by this run or by another
+    _owner: str = field(default_factory=lambda: uuid.uuid4().hex)
     _requests_written: int = 0
 
     def harvest(self, slice_: Slice) -> Window:
@@ -81,53 +87,44 @@ class WindowHarvest:
     # What is to be done
 
     def _claim(self, slice_: Slice) -> tuple[Window, bool]:
-        """The window's row, and whether nothing is left to do; a row that begins anew is emptied."""
-        blank = Window(
-            self.listing_key, slice_.name, self.run.run_id, self.run.source, slice_.start, slice_.end, self.run.attempt
-        )
+        """The window's row, and whether nothing is left to do."""
+        run = self.run
+        blank = Window(self.listing_key, slice_.name, run.run_id, run.source, slice_.start, slice_.end, run.attempt)
         windows.plan(self.engine, [blank], now=self.clock())
-        (window,) = windows.of_run(self.engine, self.listing_key, self.run.run_id, names=[slice_.name])
+        (window,) = windows.of_run(self.engine, self.listing_key, run.run_id, names=[slice_.name])
         others = [
             other
-            for other in windows.finished(self.engine, self.listing_key, slice_.name)
-            if other.run_id != self.run.run_id and self._stands(other.pieces)
+            for other in windows.others(self.engine, self.listing_key, slice_.name, run.run_id)
+            if self._stands(other.pieces)
         ]
-        if self._is_done(slice_, window, others):
+        usable = window if self._stands(window.pieces) else replace(window, state=WindowState.PENDING)
+        step = next_step(slice_, usable, others, run, now=self.clock())
+        if step == Step.NOTHING:
             return window, True
-        fresh = window.state == WindowState.PENDING
-        if not fresh and window.state != WindowState.SUCCESS and self._stands(window.pieces):
-            pass  # ours: it goes on where it stopped
-        elif fresh and others and others[0].state == WindowState.PARTIAL and self._may_trust(slice_):
-            window = replace(window, **{name: getattr(others[0], name) for name in ("cursor", "walk", "pieces", "previous")})
-        else:
-            known = [other.pieces for other in (window, *others) if other.state == WindowState.SUCCESS]
-            window = replace(blank, attempts=window.attempts, previous=next(iter(known), window.previous))
+        if step in (Step.ADOPT, Step.TAKE_OVER):
+            window = replace(window, **{name: getattr(others[0], name) for name in _TAKEN})
+        elif step == Step.ANEW:
+            before = next((one for one in (window, *others) if one.state == WindowState.SUCCESS), None)
+            previous = {"pieces": before.pieces, "counts": before.counts} if before else window.previous
+            window = replace(
+                blank, attempts=window.attempts, generation=window.generation + 1, previous=self._standing(previous)
+            )
+        window.run_attempt = run.attempt
+        if step == Step.ADOPT:
+            window.state, window.last_error = WindowState.SUCCESS, ""
+            windows.take(self.engine, window, self._owner, now=self.clock())
+            return window, True
         window.attempts += 1
-        window.run_attempt = self.run.attempt
-        self._save(window, WindowState.RUNNING)
+        window.state, window.last_error, window.finished_at = WindowState.RUNNING, "", None
+        windows.take(self.engine, window, self._owner, now=self.clock())
         return window, False
-
-    def _is_done(self, slice_: Slice, window: Window, others: list[Window]) -> bool:
-        """Has this run done it, or another one, and is that good enough?"""
-        if window.state == WindowState.SUCCESS and self._stands(window.pieces):
-            if slice_.is_window and not _is_whole(window):
-                return False
-            this_time = window.run_attempt == self.run.attempt and bool(window.pieces)
-            return this_time or self._may_trust(slice_)
-        if not self._may_trust(slice_) or not others or others[0].state != WindowState.SUCCESS or not _is_whole(others[0]):
-            return False
-        if window.state not in (WindowState.PENDING, WindowState.PARTIAL):
-            return False
-        window.pieces = [*window.pieces, *(piece for piece in others[0].pieces if piece not in window.pieces)]
-        self._save(window, WindowState.SUCCESS)
-        return True
-
-    def _may_trust(self, slice_: Slice) -> bool:
-        """Windows of time stay what they were; all else, and what is asked for anew, is listed afresh."""
-        return slice_.is_window and not self.run.again and not slice_.again
 
     def _stands(self, pieces: list[dict[str, Any]]) -> bool:
         return all(self.lake.store.exists(piece["key"]) for piece in pieces)
+
+    def _standing(self, previous: dict[str, Any]) -> dict[str, Any]:
+        """The listing before, unless somebody has removed its parts: then there is none."""
+        return previous if previous and self._stands(previous["pieces"]) else {}
 
     # Doing it
 
@@ -139,7 +136,7 @@ class WindowHarvest:
             seen.add_all(self._ids_of(window.pieces))
             while True:
                 try:
-                    last = self._walk(slice_, window, listing, seen, counts_duplicates=window.walk == 1 and not restarts)
+                    is_halved = self._walk(slice_, window, listing, seen, counts_duplicates=window.walk == 1 and not restarts)
                 except UnusableCursorError as error:  # begin again; what has been seen is not taken twice
                     restarts += 1
                     if restarts > MOST_RESTARTS:
@@ -147,51 +144,71 @@ class WindowHarvest:
                     log.warning("cursor_unusable", window=window.name, reason=str(error))
                     window.cursor = None
                     continue
-                if last is None:
+                if is_halved:
                     return True
-                total = last.total if slice_.cap is not None or last.total <= len(seen) else listing.total() or last.total
-                if slice_.cap is not None or len(seen) >= total or window.walk >= MOST_WALKS:
+                total = self._promised(slice_, window, listing, seen)
+                collected = len(seen) - _moved(window)
+                if collected >= total or window.walk >= MOST_WALKS:
                     break
-                log.warning("harvest_short", window=window.name, promised=total, collected=len(seen), walk=window.walk)
+                log.warning("harvest_short", window=window.name, promised=total, collected=collected, walk=window.walk)
                 window.walk, window.cursor = window.walk + 1, None
-            self._finish(slice_, window, listing, seen, total)
+                self._save(window, WindowState.RUNNING)
+            self._finish(window, listing, seen, total)
         return False
 
-    def _walk(self, slice_: Slice, window: Window, listing: Listing, seen: SeenIds, *, counts_duplicates: bool) -> Page | None:
-        """One way through the listing, from the window's cursor on; None when the window has to be halved.
+    def _promised(self, slice_: Slice, window: Window, listing: Listing, seen: SeenIds) -> int:
+        """How many records there should be; asked for once more where they are not all there: a total may be wrong."""
+        total = int(window.counts.get("promised") or 0)
+        if slice_.cap is not None:
+            return min(total, slice_.cap)
+        if total and total <= len(seen) - _moved(window):
+            return total
+        again = listing.total()
+        return total if again is None else again
 
-        Returns the last page (one without items for an empty listing).
-        """
-        chunk, last = Chunk(self.run), Page([], 0, None)
+    def _walk(self, slice_: Slice, window: Window, listing: Listing, seen: SeenIds, *, counts_duplicates: bool) -> bool:
+        """One way through the listing, from the window's cursor on; True when the window has to be halved instead."""
+        chunk = Chunk(self.run)
         is_overlap, known, shown = window.cursor is not None, len(seen), self.progress.done
         try:
             for page in prefetched(listing.pages(window.cursor, window.walk)):
                 if window.cursor is None and not window.pieces and self._is_too_much(slice_, page):
-                    return None
-                last = page
+                    return True
                 fresh = [result for item in page.items if seen.add(_key(result := listing.read(item)))]
                 if counts_duplicates and not is_overlap:
                     chunk.counts.extra["duplicate_ids"] += len(page.items) - len(fresh)
                 is_overlap = False
-                self._take(slice_, window, chunk, page, fresh, len(seen) - len(fresh))
+                self._take(slice_, window, chunk, page, fresh, listing, seen)
                 self.progress.advance(len(fresh), total=shown - known + min(page.total, slice_.cap or page.total))
                 if slice_.cap is not None and len(seen) >= slice_.cap:
                     break
                 if chunk.pages >= self.pages_per_part:
-                    self._checkpoint(slice_, window, chunk)
-                    chunk = Chunk(self.run)
-        except (BudgetSpent, UnusableCursorError):
-            self._checkpoint(slice_, window, chunk)
+                    full, chunk = chunk, Chunk(self.run)
+                    self._checkpoint(window, full)
+        except EnrichmentError:
+            self._checkpoint(window, chunk)
             raise
-        self._checkpoint(slice_, window, chunk)
-        return last
+        self._checkpoint(window, chunk)
+        return False
 
-    def _take(self, slice_: Slice, window: Window, chunk: Chunk, page: Page, fresh: list[Any], known: int) -> None:
+    def _take(
+        self,
+        slice_: Slice,
+        window: Window,
+        chunk: Chunk,
+        page: Page,
+        fresh: list[Result],
+        listing: Listing,
+        seen: SeenIds,
+    ) -> None:
         """Put a page's new results into the chunk, as many as cap and budget allow; raises BudgetSpent where that ends."""
+        known = len(seen) - len(fresh)
         wanted = fresh if slice_.cap is None else fresh[: max(0, slice_.cap - known)]
         granted = self.budget.spend_records(len(wanted))
-        for result in wanted[:granted]:
-            chunk.add(result)
+        for asked, results in zip(wanted, listing.details(wanted[:granted]), strict=False):
+            for result in results:
+                if _key(result) == _key(asked) or seen.add(_key(result)):  # a moved record may have come already
+                    chunk.add(result)
         chunk.promised = page.total
         if granted < len(wanted):
             window.cursor = page.at  # the rest of this page is for the next start
@@ -206,8 +223,9 @@ class WindowHarvest:
         """A window with too many hits is the sum of its halves; each has a row, and a state, of its own."""
         halves = slice_.halves()
         assert halves is not None
-        log.info("window_split", window=window.name, into=[half.name for half in halves])
-        window.counts = {"split": [half.name for half in halves]}
+        names = [half.name for half in halves]
+        log.info("window_split", window=window.name, into=names)
+        window.counts = {"split": names}
         self._save(window, WindowState.RUNNING)
         done: list[Window] = []
         for half in halves:
@@ -216,58 +234,55 @@ class WindowHarvest:
             counts: dict[str, Any] = {}
             for one in done:
                 counts = _merged(counts, Counts.from_json(one.counts))
-            window.counts = counts | {"split": [half.name for half in halves]}
+            window.counts = counts | {"split": names, "promised": sum(one.counts.get("promised") or 0 for one in done)}
             if done[-1].state != WindowState.SUCCESS:
                 raise BudgetSpent(done[-1].last_error)
+        window.previous = {}
         self._save(window, WindowState.SUCCESS)
 
-    def _finish(self, slice_: Slice, window: Window, listing: Listing, seen: SeenIds, total: int) -> None:
+    def _finish(self, window: Window, listing: Listing, seen: SeenIds, total: int) -> None:
         """Say whether everything is there, and look after what was there before and is no more."""
         chunk = Chunk(self.run)
-        if window.previous:
-            lost = self._lost(window, seen)
-            for group in groups_of(lost, IDS_COMPARED):
-                for row in listing.still_there(group):
-                    if row is None:
-                        chunk.counts.extra["left_the_listing"] += 1
-                    else:
-                        chunk.add(row)
-        expected = min(total, slice_.cap) if slice_.cap is not None else total
+        lost = self._lost(window.previous.get("pieces", []), seen)
+        for group in groups_of(lost, IDS_COMPARED):
+            for results in listing.still_there(group):
+                for result in results:
+                    if isinstance(result, OutcomeRow) or seen.add(_key(result)):
+                        chunk.add(result)
+        gone = chunk.counts.reasons[Reason.GONE]
+        collected = len(seen) - _moved(window) - chunk.counts.reasons[Reason.MOVED]
         chunk.counts.extra.update(
-            total_results=expected,
+            total_results=total,
             # An index may count for a while what has gone already: that is explained, and not missing.
-            missing=max(0, expected - len(seen) - chunk.counts.reasons.total()),
+            missing=max(0, total - collected - gone),
             walks_again=window.walk - 1,
-            windows_harvested=1,
         )
-        self._checkpoint(slice_, window, chunk, state=WindowState.SUCCESS)
+        chunk.promised = total
+        window.previous = {}
+        self._checkpoint(window, chunk, WindowState.SUCCESS)
 
-    def _lost(self, window: Window, seen: SeenIds) -> Iterator[str]:
+    def _lost(self, previous: list[dict[str, Any]], seen: SeenIds) -> Iterator[str]:
         """Ids of the listing before that are not in this one, each once."""
-        with SeenIds() as met:
-            for record_id in self._ids_of(window.previous, records_only=True):
-                if record_id not in seen and met.add(record_id):
+        with SeenIds() as looked_for:
+            for record_id in self._ids_of(previous, records_only=True):
+                if record_id not in seen and looked_for.add(record_id):
                     yield record_id
 
     # Keeping it
 
-    def _checkpoint(self, slice_: Slice, window: Window, chunk: Chunk, *, state: WindowState = WindowState.RUNNING) -> None:
+    def _checkpoint(self, window: Window, chunk: Chunk, state: WindowState = WindowState.RUNNING) -> None:
         """Write the rows as parts, and then down how far the window has come."""
         made = int(window.counts.get("chunks", 0))
-        parts = chunk.write(self.lake, self.number, f"{slice_.piece}-{made:04d}")
-        window.pieces = [*window.pieces, *(self._piece(dataset, part) for dataset, part in parts.items())]
+        name = f"{_mark(self.listing_key, window.name)}-{window.generation:02d}-{made:04d}"
+        parts = chunk.write(self.lake, self.number, name)
+        window.pieces = [*window.pieces, *({"dataset": dataset, **part.__dict__} for dataset, part in parts.items())]
         requests = self.metering.requests - self._requests_written
         self._requests_written += requests
         chunk.counts.extra["requests"] += requests
         promised = chunk.promised if chunk.promised is not None else window.counts.get("promised")
         window.counts = _merged(window.counts, chunk.counts) | {"chunks": made + bool(parts), "promised": promised}
         window.requests += requests
-        if state == WindowState.SUCCESS:
-            window.previous = []
         self._save(window, state)
-
-    def _piece(self, dataset: str, part: Part) -> dict[str, Any]:
-        return {"run_id": self.run.run_id, "dataset": dataset, **part.__dict__}
 
     def _save(self, window: Window, state: WindowState, *, error: str = "") -> None:
         now = self.clock()
@@ -286,16 +301,33 @@ class WindowHarvest:
                     yield from (_row_key(row) for row in batch.to_pylist())
 
 
-def _is_whole(window: Window) -> bool:
-    """Was it listed after its end? What was listed before lacks whatever changed since."""
-    return window.end is None or (window.finished_at is not None and window.finished_at >= window.end)
+def parts_of(window: Window) -> tuple[dict[str, list[Part]], dict[str, Any]]:
+    """What readers may see of a window, with its counts: as long as a new listing is not whole, the one before."""
+    source = window.__dict__
+    if window.state != WindowState.SUCCESS and window.previous:
+        source = window.previous
+    parts: dict[str, list[Part]] = {}
+    for piece in source["pieces"]:
+        part = Part(*(piece[name] for name in ("key", "rows", "size_bytes", "sha256")))
+        parts.setdefault(piece["dataset"], []).append(part)
+    return parts, source["counts"]
 
 
-def _key(result: Any) -> str:
+def _mark(listing: str, name: str) -> str:
+    """Tells the parts of a window apart from those of others in the same folder."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{listing}|{name}").hex[:8]
+
+
+def _moved(window: Window) -> int:
+    """Moved records have come under two ids."""
+    return int(window.counts.get("reasons", {}).get(Reason.MOVED, 0))
+
+
+def _key(result: Result) -> str:
     """What an input is told apart by: its id, and without one, all that is known of it."""
-    if isinstance(result, OutcomeRow):
-        return _row_key(result.__dict__)
-    return str(result.record_id)
+    if isinstance(result, Record):
+        return result.record_id
+    return _row_key(result.__dict__)
 
 
 def _row_key(row: dict[str, Any]) -> str:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """`at_least` is the goal, None where a figure only informs."""
+    """`at_least` or `at_most` is the goal; neither where a figure only informs."""
 
     key: str
     unit: str
     runs: list[float]
     at_least: float | None = None
+    at_most: float | None = None
 
     @property
     def value(self) -> float:
@@ -21,9 +22,13 @@ class Figure:
     @property
     def goal(self) -> str | None:
         """The goal in words."""
+        if self.at_most is not None:
+            return f"<= {self.at_most:g}"
         return None if self.at_least is None else f">= {self.at_least:g}"
 
     @property
     def passed(self) -> bool | None:
         """Whether the goal is reached; None without one."""
+        if self.at_most is not None:
+            return self.value <= self.at_most
         return None if self.at_least is None else self.value >= self.at_least

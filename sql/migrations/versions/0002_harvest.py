@@ -20,6 +20,8 @@ def upgrade() -> None:
         sa.Column("run_attempt", sa.Integer, nullable=False),
         sa.Column("state", sa.String(20), nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("owner", sa.String(40), nullable=False),
+        sa.Column("generation", sa.Integer, nullable=False),
         sa.Column("cursor", sa.Text),
         sa.Column("walk", sa.Integer, nullable=False),
         sa.Column("pieces", sa.JSON, nullable=False),
