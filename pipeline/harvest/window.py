@@ -146,22 +146,22 @@ class WindowHarvest:
                     continue
                 if is_halved:
                     return True
-                total = self._promised(slice_, window, listing, seen)
-                collected = len(seen) - _moved(window)
-                if collected >= total or window.walk >= MOST_WALKS:
+                collected = _collected(window, seen)
+                total = self._promised(slice_, window, listing, collected)
+                if slice_.ids is not None or collected >= total or window.walk >= MOST_WALKS:
                     break
                 log.warning("harvest_short", window=window.name, promised=total, collected=collected, walk=window.walk)
                 window.walk, window.cursor = window.walk + 1, None
                 self._save(window, WindowState.RUNNING)
-            self._finish(window, listing, seen, total)
+            self._finish(slice_, window, listing, seen, total)
         return False
 
-    def _promised(self, slice_: Slice, window: Window, listing: Listing, seen: SeenIds) -> int:
+    def _promised(self, slice_: Slice, window: Window, listing: Listing, collected: int) -> int:
         """How many records there should be; asked for once more where they are not all there: a total may be wrong."""
         total = int(window.counts.get("promised") or 0)
         if slice_.cap is not None:
             return min(total, slice_.cap)
-        if total and total <= len(seen) - _moved(window):
+        if total and total <= collected:
             return total
         again = listing.total()
         return total if again is None else again
@@ -207,8 +207,11 @@ class WindowHarvest:
         granted = self.budget.spend_records(len(wanted))
         for asked, results in zip(wanted, listing.details(wanted[:granted]), strict=False):
             for result in results:
-                if _key(result) == _key(asked) or seen.add(_key(result)):  # a moved record may have come already
+                if _key(result) == _key(asked):
                     chunk.add(result)
+                elif seen.add(_key(result)):  # it has moved; under its new id it may have come already
+                    chunk.add(result)
+                    chunk.counts.extra["under_new_id"] += 1
         chunk.promised = page.total
         if granted < len(wanted):
             window.cursor = page.at  # the rest of this page is for the next start
@@ -240,23 +243,20 @@ class WindowHarvest:
         window.previous = {}
         self._save(window, WindowState.SUCCESS)
 
-    def _finish(self, window: Window, listing: Listing, seen: SeenIds, total: int) -> None:
+    def _finish(self, slice_: Slice, window: Window, listing: Listing, seen: SeenIds, total: int) -> None:
         """Say whether everything is there, and look after what was there before and is no more."""
-        chunk = Chunk(self.run)
+        chunk, missing = Chunk(self.run), max(0, total - _collected(window, seen))
         lost = self._lost(window.previous.get("pieces", []), seen)
         for group in groups_of(lost, IDS_COMPARED):
             for results in listing.still_there(group):
                 for result in results:
                     if isinstance(result, OutcomeRow) or seen.add(_key(result)):
                         chunk.add(result)
-        gone = chunk.counts.reasons[Reason.GONE]
-        collected = len(seen) - _moved(window) - chunk.counts.reasons[Reason.MOVED]
-        chunk.counts.extra.update(
-            total_results=total,
-            # An index may count for a while what has gone already: that is explained, and not missing.
-            missing=max(0, total - collected - gone),
-            walks_again=window.walk - 1,
-        )
+        # An index may count for a while what has gone already: that is explained, and not missing.
+        missing = max(0, missing - chunk.counts.reasons[Reason.GONE])
+        # Whoever asks by id is told of each of them.
+        missing = 0 if slice_.ids is not None else missing
+        chunk.counts.extra.update(total_results=total, missing=missing, walks_again=window.walk - 1)
         chunk.promised = total
         window.previous = {}
         self._checkpoint(window, chunk, WindowState.SUCCESS)
@@ -318,9 +318,9 @@ def _mark(listing: str, name: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_OID, f"{listing}|{name}").hex[:8]
 
 
-def _moved(window: Window) -> int:
-    """Moved records have come under two ids."""
-    return int(window.counts.get("reasons", {}).get(Reason.MOVED, 0))
+def _collected(window: Window, seen: SeenIds) -> int:
+    """How many of the listing's ids have come; a record that has moved came under a second one."""
+    return len(seen) - int(window.counts.get("extra", {}).get("under_new_id", 0))
 
 
 def _key(result: Result) -> str:
