@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.clients.europeana import SearchClient, hit
+from pipeline.clients.europeana import SearchClient, UnusableCursorError, hit
 from pipeline.clients.http import ApiSession
+from pipeline.clients.metering import Metering
 from pipeline.collection.reader import EXPECTED
+from pipeline.database import connect
+from pipeline.database.quota import SharedQuota
+from pipeline.domain.rate_limit import RateLimit
 from pipeline.errors import CriticalError, EnrichmentError, PermanentError, TransientError
 from pipeline.sandbox.process import SandboxProcess
 from pipeline.settings import Settings
@@ -238,3 +242,144 @@ def test_a_cursor_that_ends_the_list_ends_the_paging() -> None:
     assert "cursor=abc%2B%2F%3D" in stub.seen[1][0]
     with serving(Stub(first, empty)) as stub:
         assert ids(SearchClient(settings(stub.url))) == ["/1/a"]
+
+
+# --- The reaction table of the search contract (§5.4), line by line ---
+
+
+def session_of(stub: Stub, waits: list[float], **changes: Any) -> ApiSession:
+    return ApiSession(stub.url, "test", timeout_s=5, attempts=4, sleep=waits.append, **changes)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        reply(500, HTML),
+        reply(502, HTML),
+        reply(503, {"code": "503-SA"}),
+        reply(504, HTML),
+        reply(522, HTML),
+        reply(408, {}),
+        reply(400, {"code": "504-SA"}),
+        reply(200, HTML),
+        reply(200, b'{"items": [{"id"'),
+        reply(200, {"success": False, "error": "later"}),
+    ],
+)
+def test_what_passes_is_tried_again_with_growing_pauses(first: Reply) -> None:
+    waits: list[float] = []
+    with serving(Stub(first, first, GOOD)) as stub:
+        assert session_of(stub, waits).json("GET", "/x")["items"] == [{"id": "/1/a"}]
+    assert len(waits) == 2 and 0.4 < waits[0] < 1.1 and 0.9 < waits[1] < 2.1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(401, {"code": "401_key_invalid", "error": "API key is invalid"}),
+        reply(401, {"code": "401_key_disabled"}),
+        reply(403, {"code": "403_scope_missing"}),
+        reply(400, {"code": "400-SA", "error": "Invalid search query"}),
+        reply(400, {"code": "400-SL"}),
+        reply(302, {}, Location="https://elsewhere.example/"),
+    ],
+)
+def test_what_is_wrong_for_good_is_asked_once_and_told_with_the_server_s_words(answer: Reply) -> None:
+    waits: list[float] = []
+    with serving(Stub(answer)) as stub, pytest.raises(CriticalError) as caught:
+        session_of(stub, waits).json("GET", "/x")
+    assert (len(stub.seen), waits) == (1, [])
+    assert str(json.loads(answer[2]).get("code") or answer[1].get("Location")) in str(caught.value)
+
+
+def test_a_quota_that_is_used_up_costs_no_attempt_however_often_one_has_to_wait() -> None:
+    waits: list[float] = []
+    limited = reply(429, {"code": "429_limit_personal"}, RateLimit='"personal";r=0;t=7')
+    with serving(Stub(*[limited] * 9, reply(500, HTML), GOOD)) as stub:
+        assert session_of(stub, waits).json("GET", "/x")["totalResults"] == 1
+    assert all(7 <= wait <= 8.1 for wait in waits[:9]) and waits[9] < 2
+
+
+def test_without_a_word_of_the_reset_one_waits_to_the_full_hour() -> None:
+    waits: list[float] = []
+    with serving(Stub(reply(429, {}), GOOD)) as stub:
+        session_of(stub, waits).json("GET", "/x")
+    assert 0 < waits[0] <= 3602
+    left = 3600 - time.gmtime().tm_min * 60 - time.gmtime().tm_sec
+    assert abs(waits[0] - left) < 5 or waits[0] > 3500
+
+
+def test_a_cursor_that_the_server_cannot_read_is_told_apart_from_a_wrong_query() -> None:
+    first = reply(200, {"totalResults": 3, "items": [{"id": "/1/a"}], "nextCursor": "abc"})
+    with serving(Stub(first, reply(400, {"code": "400-SC"}))) as stub, pytest.raises(UnusableCursorError):
+        ids(SearchClient(settings(stub.url)))
+    with serving(Stub(reply(400, {"code": "400-SC"}))) as stub, pytest.raises(CriticalError):
+        ids(SearchClient(settings(stub.url)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (reply(200, {"success": True, "object": {"about": "/1/a"}}), {"about": "/1/a"}),
+        (reply(404, {"success": False, "error": "Invalid record identifier: /1/a"}), None),
+        (reply(410, {"success": True, "object": {"about": "/1/a"}}), None),
+    ],
+)
+def test_a_record_is_its_object_or_gone(answer: Reply, expected: Any) -> None:
+    with serving(Stub(answer)) as stub:
+        assert SearchClient(settings(stub.url)).record("/1/a?b#c") == expected
+    assert stub.seen[0][0] == "/record/v2/1/a%3Fb%23c.json"
+
+
+@pytest.mark.parametrize("answer", [reply(404, HTML), reply(200, HTML), reply(200, {"success": False}), reply(503, HTML)])
+def test_a_gateway_s_page_does_not_make_a_record_gone(answer: Reply) -> None:
+    with serving(Stub(answer)) as stub, pytest.raises(TransientError):
+        SearchClient(settings(stub.url, api_attempts=1)).record("/1/a")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"), [("ftp://x.org", "check the API's address"), ("not an address", "check the API's address")]
+)
+def test_an_address_that_is_none_is_told_at_once(url: str, words: str) -> None:
+    with pytest.raises(CriticalError, match=words):
+        ids(SearchClient(settings(url)))
+
+
+def test_a_key_that_cannot_be_one_is_told_without_showing_it() -> None:
+    with pytest.raises(CriticalError, match="EUROPEANA_API_KEY") as caught:
+        SearchClient(settings("http://127.0.0.1:1", europeana_api_key="ключ"))
+    assert "ключ" not in str(caught.value)
+
+
+def test_hits_that_strict_readers_refuse_are_read_all_the_same() -> None:
+    odd = b'{"success": true, "totalResults": 2, "items": [{"id": "/1/a", "title": ["\\ud800"]}, {"id": "/1/b", "score": NaN}]}'
+    with serving(Stub((200, {}, odd))) as stub:
+        assert ids(SearchClient(settings(stub.url))) == ["/1/a", "/1/b"]
+
+
+def test_all_clients_of_a_key_keep_to_its_quota_together_and_none_is_ever_refused(
+    start_sandbox: Callable[..., SandboxProcess], tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(quota=12, quota_window_s=3)
+    sandbox.faults({"route": "^/europeana/record", "fault": "500", "rate": 0})
+    here = settings(f"{sandbox.url}/europeana", europeana_api_key=sandbox.key, var_dir=tmp_path)
+    refusals: list[int] = []
+
+    class Watched(Metering):
+        def after(self, limit: RateLimit, *, refused: bool) -> None:
+            refusals.extend([1] * refused)
+            super().after(limit, refused=refused)
+
+    def work(times: int) -> None:
+        quota = SharedQuota(connect(here), here.europeana_api_url, sandbox.key)
+        client = SearchClient(here, metering=Watched(quota))
+        for _ in range(times):
+            next(client.pages("*:*"))
+
+    work(1)  # somebody has to hear of the quota first
+    threads = [threading.Thread(target=work, args=(9,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(refusals) <= 1  # where the server's window ends a moment before ours
