@@ -2,6 +2,8 @@
 
 from airflow.sdk import Param
 
+from pipeline.harvest.sources import FREE
+
 LIMITS = {
     "max_records": Param(
         None, type=["null", "integer"], minimum=1, description="Stop after so many records; a later run goes on."
@@ -24,7 +26,7 @@ def collection(sources):
         "kind": Param(
             "dataset",
             type="string",
-            enum=["dataset", "query", "concept", "with_collection", "with_query", "gallery", "folder"],
+            enum=[*FREE],
             description="Without a source: how the records are named below.",
         ),
         "value": Param(

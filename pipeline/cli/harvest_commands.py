@@ -91,8 +91,8 @@ def harvest(
         "dataset": dataset,
         "concept": concept,
         "gallery": gallery,
-        "with-collection": with_collection,
-        "with-query": with_query,
+        "with_collection": with_collection,
+        "with_query": with_query,
         "folder": folder,
     }
     limits = Limits(max_records, max_requests, max_hours)

@@ -13,7 +13,7 @@ from pipeline.domain.harvest_rules import HarvestRules, Limits
 from pipeline.domain.scope import ConceptQuery, Scope, Selection
 from pipeline.errors import CriticalError
 from pipeline.harvest.id_list import bare_id
-from pipeline.harvest.sources import DEFAULT, find_source
+from pipeline.harvest.sources import DEFAULT, FREE, find_source
 from pipeline.settings import Settings
 
 SourceName = Annotated[
@@ -66,7 +66,7 @@ def wanted(
     """The source's selection or a free one, with the limits that were said; CriticalError when more than one is named."""
     given = {name: value for name, value in ways.items() if value is not None and value != []}
     if len(given) > 1 or (given and source):
-        names = ", ".join(["--source"] * bool(source) + [f"--{name}" for name in given])
+        names = ", ".join(["--source"] * bool(source) + [f"--{name.replace('_', '-')}" for name in given])
         raise CriticalError(f"say one of them, not several: {names}")
     if given:
         ((way, value),) = given.items()
@@ -118,16 +118,7 @@ def named_run(source: str, scope: Scope | None, ids_file: Path | None) -> str:
 
 def _free(way: str, value: object, filters: tuple[str, ...]) -> Wanted:
     """A selection that no file names."""
-    kinds = {
-        "query": ("europeana", "query"),
-        "dataset": ("europeana", "dataset"),
-        "concept": ("europeana", "concept"),
-        "gallery": ("with", "gallery"),
-        "with-collection": ("with", "with_collection"),
-        "with-query": ("with", "query"),
-        "folder": ("folder", "folder"),
-    }
-    service, kind = kinds[way]
+    service, kind = FREE[way]
     concepts: tuple[ConceptQuery, ...] = ()
     if isinstance(value, list):
         concepts = tuple(ConceptQuery(tuple(one.split())) for one in value)
@@ -136,4 +127,4 @@ def _free(way: str, value: object, filters: tuple[str, ...]) -> Wanted:
         value = value.resolve()
     selection = Selection(kind, str(value), filters, concepts=concepts)
     mark = hashlib.sha256(repr(selection).encode()).hexdigest()[:8]
-    return Wanted(f"{way}-{mark}", selection, HarvestRules(service=service))
+    return Wanted(f"{way.replace('_', '-')}-{mark}", selection, HarvestRules(service=service))

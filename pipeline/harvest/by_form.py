@@ -8,25 +8,14 @@ from typing import Any
 import structlog
 
 from pipeline.datasets.lake import open_lake
-from pipeline.domain.harvest_rules import HarvestRules, Limits
+from pipeline.domain.harvest_rules import HarvestRules
 from pipeline.domain.scope import Scope, Selection
 from pipeline.errors import CriticalError
 from pipeline.harvest.estimate import estimate_run
 from pipeline.harvest.id_list import bare_id
-from pipeline.harvest.sources import find_source
+from pipeline.harvest.sources import FREE, find_source
 from pipeline.harvest.steps import start_run
 from pipeline.settings import Settings
-
-# The kinds of a form, and what they are: service and selection kind.
-_KINDS = {
-    "dataset": ("europeana", "dataset"),
-    "query": ("europeana", "query"),
-    "concept": ("europeana", "concept"),
-    "with_collection": ("with", "with_collection"),
-    "with_query": ("with", "query"),
-    "gallery": ("with", "gallery"),
-    "folder": ("folder", "folder"),
-}
 
 log = structlog.get_logger()
 
@@ -60,13 +49,13 @@ def log_estimate(*, run_key: str, settings: Settings) -> None:
 
 
 def _free(form: Mapping[str, Any]) -> tuple[Selection, HarvestRules]:
-    service, kind = _KINDS[form["kind"]]
+    service, kind = FREE[form["kind"]]
     value = (form.get("value") or "").strip()
     if not value and form.get("ids") and service == "europeana":
         kind, value = "query", "*:*"  # ids name their records completely
     if not value:
         raise CriticalError(f"value: say which {form['kind'].replace('_', ' ')}, or choose a source, or list ids")
-    return Selection(kind, value), HarvestRules(service=service, limits=Limits())
+    return Selection(kind, value), HarvestRules(service=service)
 
 
 def _scope(form: Mapping[str, Any]) -> Scope:

@@ -2,7 +2,7 @@
 
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,11 +38,6 @@ class SeenIds:
 
     def __len__(self) -> int:
         return self._count
-
-    def __iter__(self) -> Iterator[str]:
-        """All ids, sorted."""
-        for (record_id,) in self._base.execute("SELECT id FROM seen ORDER BY id"):
-            yield record_id
 
     def __enter__(self) -> Self:
         return self

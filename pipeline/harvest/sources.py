@@ -20,6 +20,16 @@ WAYS: Mapping[str, Mapping[str, str]] = {
     "with": {"collection": "with_collection", "query": "query", "gallery": "gallery"},
     "folder": {"folder": "folder"},
 }
+# How records are named without a source, by hand or in a form: the service, and the kind of selection.
+FREE: Mapping[str, tuple[str, str]] = {
+    "dataset": ("europeana", "dataset"),
+    "query": ("europeana", "query"),
+    "concept": ("europeana", "concept"),
+    "with_collection": ("with", "with_collection"),
+    "with_query": ("with", "query"),
+    "gallery": ("with", "gallery"),
+    "folder": ("folder", "folder"),
+}
 _OF_EUROPEANA = ("qf", "reusability", "images", "technical", "window_hours", "window_hits", "revisit_days", "revisit_windows")
 _NUMBERS = ("window_hours", "window_hits", "revisit_windows")
 _RULES = ("images", "technical", "window_hours", "window_hits", "revisit_windows")

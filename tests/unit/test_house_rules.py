@@ -41,7 +41,13 @@ def test_every_make_target_explains_itself():
     assert {"setup", "run", "test", "lint", "up", "bench", "clean"} <= set(declared)
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["train"], ["start"], ["stage"], ["web"], ["up"], ["sandbox", "serve"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *([], ["run"], ["train"], ["start"], ["harvest"], ["stage"], ["web"], ["up"], ["sandbox", "serve"]),
+        *(["source", name] for name in ("new", "check", "windows", "parse")),
+    ],
+)
 def test_every_command_has_help_with_an_example(command):
     done = subprocess.run([sys.executable, "-m", "pipeline", *command, "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
