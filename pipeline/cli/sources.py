@@ -164,5 +164,5 @@ def _line(path: Path, result: Record | OutcomeRow) -> dict[str, Any]:
         return {"file": str(path), "record_id": result.record_id, **values, "record": None, "raw": result.raw}
     record = asdict(result)
     record["updated_at"] = result.updated_at.isoformat().replace("+00:00", "Z") if result.updated_at else None
-    values = {"outcome": "ok", "reason": None, "detail": ""}
-    return {"file": str(path), "record_id": result.record_id, **values, "record": record, "raw": None}
+    line: dict[str, Any] = {"outcome": "ok", "reason": None, "detail": "", "record": record, "raw": None}
+    return {"file": str(path), "record_id": result.record_id} | line

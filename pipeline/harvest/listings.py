@@ -18,7 +18,7 @@ from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.record import Record
 from pipeline.domain.rights import rights_category
 from pipeline.domain.scope import Selection
-from pipeline.errors import TransientError
+from pipeline.errors import BudgetSpent, TransientError
 from pipeline.harvest.parse import RECORD_ID, STAGE, media_files, parse_item
 from pipeline.harvest.parse_record import gone, parse_object
 from pipeline.harvest.parse_with import parse_with_record
@@ -135,6 +135,8 @@ class WithListing:
             found = {record.get("dbId") for record in records}
             lost = [_not_there(db_id) for db_id in group if db_id not in found]
             yield Page([*records, *lost], len(ids), str(at + len(group)), str(at))
+        if self.limit and self.selection.kind == "query" and self.client.count(self.selection.value) > len(ids):
+            raise BudgetSpent(f"max_records: WITH was told to import {len(ids)} of the query's records")
 
     def read(self, item: Any) -> Result:
         return item if isinstance(item, OutcomeRow) else parse_with_record(item)

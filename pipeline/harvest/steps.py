@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,7 @@ from pipeline.database.windows import Window, WindowState
 from pipeline.datasets.lake import Lake, open_lake
 from pipeline.datasets.run import Run, named_run_id
 from pipeline.datasets.stage import Batch, Counts, Result, groups_of, merge_results, plan_stage, publish_stage, run_batch
-from pipeline.domain.harvest_rules import HarvestRules
-from pipeline.domain.outcome import Reason
+from pipeline.domain.harvest_rules import HarvestRules, Limits
 from pipeline.domain.scope import Scope, Selection, scope_to_json
 from pipeline.errors import CriticalError, TransientError
 from pipeline.harvest.duplicates import drop_duplicates
@@ -123,7 +122,7 @@ def publish_records(run_key: str, result_keys: list[str], *, settings: Settings)
     rows = [known[slice_.name] for slice_ in _planned(lake, run, settings)]
     result = _result_of(rows, merge_results(lake, STAGE, result_keys))
     if len(rows) > 1 or "split" in rows[0].counts:
-        _once(lake, run, result)
+        drop_duplicates(lake, run, result)
     checks = check_parts(lake, run, "records", result.parts.get("records", []))
     return publish_stage(
         lake,
@@ -152,7 +151,8 @@ def search_client(settings: Settings, budget: RunBudget | None = None) -> Search
 
 
 def _planned(lake: Lake, run: Run, settings: Settings) -> list[Slice]:
-    asked = json.dumps([asdict(run.selection), scope_to_json(run.scope), asdict(run.rules)], sort_keys=True, default=str)
+    rules = replace(run.rules, limits=Limits())  # another start may go further
+    asked = json.dumps([asdict(run.selection), scope_to_json(run.scope), asdict(rules)], sort_keys=True, default=str)
     key = f"{run.folder}/{STAGE}/slices-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
     if lake.store.exists(key):
         return [Slice.from_json(value) for value in lake.read_json(key)]
@@ -233,7 +233,9 @@ def _listings(lake: Lake, run: Run, settings: Settings, budget: RunBudget) -> "t
         metering = Metering(budget=budget)
         client = WithClient(settings, metering=metering)
         name = f"{settings.with_collection} {run.source} {hashlib.sha256(selection.value.encode()).hexdigest()[:8]}"
-        return (lambda slice_: WithListing(client, selection, name, rules.limits.max_records)), metering
+        # WITH is told to import no more than all starts so far may take.
+        most = rules.limits.max_records and rules.limits.max_records * run.starts
+        return (lambda slice_: WithListing(client, selection, name, most)), metering
     search = search_client(settings, budget)
 
     def europeana(slice_: Slice) -> Listing:
@@ -243,19 +245,6 @@ def _listings(lake: Lake, run: Run, settings: Settings, budget: RunBudget) -> "t
         return QueryListing(search, slice_.query(run), slice_.sort, rules.needs_record_api)
 
     return europeana, search.metering
-
-
-def _once(lake: Lake, run: Run, result: Result) -> None:
-    """Drop what came in more than one window; the counts lose it too."""
-    records = result.parts.get("records", [])
-    if len(records) < 2:
-        return
-    result.parts["records"], with_image, without = drop_duplicates(lake, run, records)
-    result.counts.inputs -= with_image + without
-    result.counts.ok -= with_image
-    result.counts.extra["repeated_across_windows"] = with_image + without
-    if without:
-        result.counts.reasons[Reason.NO_IMAGE] -= without
 
 
 def _state(rows: Sequence[Window], result: Result) -> dict[str, Any]:

@@ -150,6 +150,12 @@ def test_a_collection_of_with_and_a_query_that_with_imports(platform, settings):
     query = Selection("query", "europeana_id:\\/8\\/*")
     key = start(settings, run_id="query", selection=query, service="with")
     assert harvest(settings, key)["counts"]["inputs"] == PICTURES / 2
+    some = start(settings, run_id="some", selection=query, service="with", source="some", max_records=12)
+    assert (harvest(settings, some)["harvest"]["state"], len(record_ids(settings, some))) == ("partial", 12)
+    harvest(settings, start(settings, run_id="some", selection=query, service="with", source="some", max_records=12))
+    assert len(record_ids(settings, some)) == 24
+    some = start(settings, run_id="some", selection=query, service="with", source="some")
+    assert harvest(settings, some)["harvest"]["state"] == "complete" and len(record_ids(settings, some)) == PICTURES / 2
     gallery = start(settings, run_id="gallery", selection=Selection("gallery", "8"), service="with", source="gallery")
     assert harvest(settings, gallery)["counts"]["inputs"] == PICTURES / 2
 

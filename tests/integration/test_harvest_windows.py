@@ -264,7 +264,8 @@ def test_a_record_of_two_concepts_or_of_two_windows_stands_in_the_run_once(setti
     found = record_ids(settings, key)
     assert set(found) == true_ids(platform) and max(found.values()) == 1
     assert report["counts"]["extra"]["repeated_across_windows"] == 100
-    assert report["counts"]["inputs"] == RECORDS
+    assert report["counts"]["inputs"] == RECORDS == report["counts"]["reasons"]["no_image"]
+    assert len(outcome_rows(settings, key)) == RECORDS  # none of them has an image: a row each, once
 
 
 def test_a_cap_takes_so_many_of_a_concept_drawn_over_the_whole_listing(settings, platform, monkeypatch):
