@@ -136,8 +136,7 @@ class WithClient:
         if reply.status_code in (401, 403) or NOT_LOGGED_IN in message:
             raise CriticalError(message)
         # A 500 may mean "unknown" there (§0.5) or a broken server: it is not for us to give up for good.
-        passing = reply.status_code == 429 or reply.status_code >= 500 or reply.ok  # ok, and no JSON: a gateway's page
-        raise TransientError(message) if passing else PermanentError(message)
+        raise TransientError(message) if reply.status_code == 429 or reply.status_code >= 500 else PermanentError(message)
 
     def _log_in(self, *, unless: str | None) -> None:
         """Log in once; `unless` is the cookie that turned out to be stale."""

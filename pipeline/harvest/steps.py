@@ -139,8 +139,11 @@ def publish_records(run_key: str, result_keys: list[str], *, settings: Settings)
 
 def key_of_listing(run: Run, settings: Settings) -> str:
     """What the run's windows are windows of."""
-    platform = {"europeana": settings.europeana_api_url, "with": settings.with_api_url}.get(run.rules.service, "")
-    return listing_key(run, platform, settings.storage_root)
+    return listing_key(run, _platform(run, settings), settings.storage_root)
+
+
+def _platform(run: Run, settings: Settings) -> str:
+    return {"europeana": settings.europeana_api_url, "with": settings.with_api_url}.get(run.rules.service, "")
 
 
 def search_client(settings: Settings, budget: RunBudget | None = None) -> SearchClient:
@@ -182,6 +185,7 @@ def _harvest(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
             number=batch.number,
             engine=engine,
             listing_key=listing,
+            mark=listing_key(run, _platform(run, settings), ""),  # the same in every lake
             open_listing=open_listing,
             metering=metering,
             budget=budget,

@@ -47,13 +47,17 @@ def _utc_now() -> datetime:
 
 @dataclass
 class WindowHarvest:
-    """Harvests slices of one batch of a run. `open_listing` gives a slice's pages; `clock` only dates the state."""
+    """Harvests slices of one batch of a run. `open_listing` gives a slice's pages; `clock` only dates the state.
+
+    `mark` stands in the names of parts: what else than the run's selection and scope decides about their rows.
+    """
 
     lake: Lake
     run: Run
     number: int
     engine: Engine
     listing_key: str
+    mark: str
     open_listing: Callable[[Slice], Listing]
     metering: Metering
     budget: RunBudget
@@ -106,9 +110,9 @@ class WindowHarvest:
         elif step == Step.ANEW:
             before = next((one for one in (window, *others) if one.state == WindowState.SUCCESS), None)
             previous = {"pieces": before.pieces, "counts": before.counts} if before else window.previous
-            window = replace(
-                blank, attempts=window.attempts, generation=window.generation + 1, previous=self._standing(previous)
-            )
+            # Each attempt of a run has part names of its own; within one, each new beginning has.
+            generation = window.generation + 1 if window.run_attempt == run.attempt else 1
+            window = replace(blank, attempts=window.attempts, generation=generation, previous=self._standing(previous))
         window.run_attempt = run.attempt
         if step == Step.ADOPT:
             window.state, window.last_error = WindowState.SUCCESS, ""
@@ -273,7 +277,8 @@ class WindowHarvest:
     def _checkpoint(self, window: Window, chunk: Chunk, state: WindowState = WindowState.RUNNING) -> None:
         """Write the rows as parts, and then down how far the window has come."""
         made = int(window.counts.get("chunks", 0))
-        name = f"{_mark(self.listing_key, window.name)}-{window.generation:02d}-{made:04d}"
+        window_mark = uuid.uuid5(uuid.NAMESPACE_OID, f"{self.mark}|{window.name}").hex[:8]
+        name = f"{window_mark}-{window.generation:02d}-{made:04d}"
         parts = chunk.write(self.lake, self.number, name)
         window.pieces = [*window.pieces, *({"dataset": dataset, **part.__dict__} for dataset, part in parts.items())]
         requests = self.metering.requests - self._requests_written
@@ -311,11 +316,6 @@ def parts_of(window: Window) -> tuple[dict[str, list[Part]], dict[str, Any]]:
         part = Part(*(piece[name] for name in ("key", "rows", "size_bytes", "sha256")))
         parts.setdefault(piece["dataset"], []).append(part)
     return parts, source["counts"]
-
-
-def _mark(listing: str, name: str) -> str:
-    """Tells the parts of a window apart from those of others in the same folder."""
-    return uuid.uuid5(uuid.NAMESPACE_OID, f"{listing}|{name}").hex[:8]
 
 
 def _collected(window: Window, seen: SeenIds) -> int:

@@ -84,7 +84,7 @@ def test_a_key_that_is_revoked_in_the_middle(settings, platform):
     message = refused(settings, *EVERYTHING)
     assert "401" in message
     (window,) = windows.of_source(connect(settings), _source(settings))
-    assert (window.state, window.counts["inputs"]) == ("failed", 400) and "401" in window.last_error
+    assert (window.state, window.counts["inputs"]) == ("failed", 600) and "401" in window.last_error
     platform.faults()
     completes(settings, platform)
 

@@ -84,6 +84,7 @@ def work(tmp_path):
                 number=0,
                 engine=engine,
                 listing_key="listing",
+                mark="mark",
                 open_listing=lambda _: listing,
                 metering=Metering(),
                 budget=RunBudget(engine, f"{run_id}|{starts}", run.rules.limits),
