@@ -9,7 +9,6 @@ import hashlib
 import json
 import multiprocessing
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -887,20 +886,26 @@ def resident_mb() -> float:
 
 
 @pytest.mark.slow
-def test_scale_a_million_records_are_paged_quickly_in_little_memory(start_sandbox: Callable[..., SandboxProcess]) -> None:
-    begin = time.monotonic()
+def test_scale_a_million_records_are_paged_in_little_memory(start_sandbox: Callable[..., SandboxProcess]) -> None:
+    """How quickly is a figure of `make bench BENCH=sandbox`."""
     sandbox = start_sandbox(records=1_000_000)
-    assert time.monotonic() - begin < 5
     with httpx.Client(base_url=sandbox.url, headers=KEY, timeout=30) as client:
-        for query in (
-            {"query": "*:*", "sort": "europeana_id"},
-            {"query": "*:*", "qf": "TYPE:IMAGE"},
-            {"query": "*:*", "qf": "timestamp_update:[2026-01-01T00:00:00Z TO 2026-01-01T06:00:00Z}", "sort": "europeana_id"},
+        for query, total in (
+            ({"query": "*:*", "sort": "europeana_id"}, 1_000_000),
+            ({"query": "*:*", "qf": "TYPE:IMAGE"}, 1_000_000),
+            (
+                {
+                    "query": "*:*",
+                    "qf": "timestamp_update:[2026-01-01T00:00:00Z TO 2026-01-01T06:00:00Z}",
+                    "sort": "europeana_id",
+                },
+                250_000,
+            ),
         ):
-            cursor, begin = "*", time.monotonic()
+            cursor, seen = "*", set()
             for _ in range(50):
                 page = client.get(SEARCH, params={**query, "rows": 100, "profile": "rich", "cursor": cursor}).json()
                 cursor = page["nextCursor"]
-            assert 50 / (time.monotonic() - begin) * 60 >= 1500, query
-            assert page["totalResults"] in (250_000, 1_000_000)
+                seen.update(item["id"] for item in page["items"])
+            assert (page["totalResults"], len(seen)) == (total, 5_000)
     assert resident_mb() < 400
