@@ -61,11 +61,18 @@ class Settings(BaseSettings):
     api_timeout_s: float = 30.0
     api_attempts: int = 5
     api_backoff_s: float = Field(default=0.5, gt=0)  # doubled with each attempt, up to a minute
-    download_concurrency: int = 32
-    download_per_host: int = 8
-    download_timeout_s: float = 60.0
-    download_attempts: int = 3
-    respect_robots: bool = True  # leave pictures alone whose X-Robots-Tag says so
+    download_concurrency: int = Field(default=64, ge=1)  # visits under way at once, of one task
+    download_per_host: int = Field(default=8, ge=1)  # of one host; less while it is in trouble
+    download_host_interval_s: float = Field(default=0.0, ge=0)  # at least so long between two visits to a host
+    download_timeout_s: float = Field(default=60.0, gt=0)
+    download_attempts: int = Field(default=3, ge=1)
+    download_hours: float = Field(default=4.0, gt=0)  # what a task has not visited by then is left for a later run
+    retry_after_longest_s: float = Field(default=600.0, ge=0)  # a longer Retry-After is cut to this
+    respect_robots: bool = True  # robots.txt and X-Robots-Tag
+    crawl_delay_longest_s: float = Field(default=30.0, ge=0)  # a longer Crawl-delay is cut to this
+    use_iiif: bool = True  # ask a known IIIF image service for a small rendition of large files
+    use_thumbnails: bool = True  # take Europeana's thumbnail when the provider has no usable picture
+    images_per_record: int = Field(default=50, ge=1)  # of sources with `images: all`
     private_image_hosts: str = ""  # host:port, comma separated: exempt from the address guard (the sandbox)
 
     # What counts as a usable picture, and the derivative that is kept of it.
@@ -73,11 +80,20 @@ class Settings(BaseSettings):
     image_min_side_px: int = 32
     image_max_pixels: int = 100_000_000
     image_max_aspect: float = 20.0
-    derivative_side_px: int = 400
-    derivative_quality: int = 90
+    derivative_side_px: int = Field(default=400, ge=32)
+    derivative_quality: int = Field(default=90, ge=1, le=100)
+    keep_originals: bool = False  # the bytes as received, too
+    decode_threads: int = Field(default=0, ge=0)  # 0 = one a core
+    decode_seconds: float = Field(default=8.0, gt=0)  # bounds for other files than ordinary JPEGs
+    decode_memory_mb: int = Field(default=440, ge=64)
+    images_to_remove_dir: Path | None = None  # "picture not available" pictures, found again in any size
+    placeholder_records: int = Field(default=20, ge=0)  # one look on so many records of a host is a placeholder; 0 = never
+    near_duplicate_bits: int = Field(default=3, ge=0, le=3)  # pictures whose hashes differ in no more are near duplicates
 
     # Sizes of mapped batches; grown when a run would need more than MAX_BATCHES.
-    images_per_batch: int = 5_000
+    images_per_batch: int = Field(default=5_000, ge=1)
+    images_per_shard: int = Field(default=1_000, ge=1)  # a shard and a checkpoint every so many records
+    rechecks_per_run: int = Field(default=50_000, ge=1)  # image addresses that are visited again in one run
     suggestions_per_batch: int = 20_000
     publications_per_batch: int = 50_000
     max_batches: int = 1_000

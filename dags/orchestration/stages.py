@@ -26,9 +26,10 @@ def stage(
     outlet: Asset,
     queue: str = "default",
     timed: bool = False,
+    module: str = "",
 ) -> Any:
     """One stage: `steps` names its plan, batch and publish functions; `timed` ones are told the time."""
-    plan_step, batch_step, publish_step = (f"pipeline.{name}.steps.{step}" for step in steps)
+    plan_step, batch_step, publish_step = (f"{module or f'pipeline.{name}.steps'}.{step}" for step in steps)
 
     def now() -> dict[str, datetime]:
         return {"now": datetime.now(UTC)} if timed else {}

@@ -169,7 +169,9 @@ class LocalRun:
             "WITH_API_URL": f"{base}/with",
             "WITH_USERNAME": KEY,
             "WITH_PASSWORD": KEY,
-            "PRIVATE_IMAGE_HOSTS": ",".join(f"{host}:{self._port}" for host in IMAGE_HOSTS),
+            # The sandbox's pictures and, from its API, its thumbnails; what its hosts ask of a crawler's pace is for tests.
+            "PRIVATE_IMAGE_HOSTS": ",".join(f"{host}:{self._port}" for host in (*IMAGE_HOSTS, "127.0.0.1")),
+            "CRAWL_DELAY_LONGEST_S": "0",
             "AIRFLOW_HOME": str(self._var / "airflow"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_ROOT / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.cli import harvest_commands
+from pipeline.cli.images import images
 from pipeline.errors import EnrichmentError
 from pipeline.settings import Settings
 
@@ -21,7 +22,6 @@ app = typer.Typer(
 )
 sandbox = typer.Typer(no_args_is_help=True, help="Stand-in servers of Europeana, the Annotation API and WITH.")
 model = typer.Typer(no_args_is_help=True, help="Models that were trained here.")
-images = typer.Typer(no_args_is_help=True, help="Pictures by hand.")
 for name, group in {"sandbox": sandbox, "model": model, "images": images, "source": harvest_commands.source}.items():
     app.add_typer(group, name=name)
 app.command()(harvest_commands.start)
@@ -209,14 +209,3 @@ def model_release(name: str, version: int) -> None:
 
     models.release(connect(Settings()), name, version)
     out.print(f"{name} {version} is released")
-
-
-@images.command("check")
-def images_check(
-    paths: Annotated[list[Path], typer.Argument(help="Files, or folders to walk.")],
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line.")] = False,
-) -> None:
-    """Say of each file whether it would be accepted as a picture, and why not.  Example:  enrich images check scans/ --jsonl"""
-    from pipeline.cli.check_images import check_images
-
-    check_images(paths, jsonl=jsonl, settings=Settings())

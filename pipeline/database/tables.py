@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     DateTime,
     Dialect,
@@ -125,4 +126,42 @@ run_budgets = Table(
     Column("started_at", UtcTime, nullable=False),
     Column("requests", Integer, nullable=False),
     Column("records", Integer, nullable=False),
+)
+
+# Every image address that was visited, and how it stands: the conditional requests, the re-checks and the duplicates
+# are planned from here. `place` is where the picture's derivative lies in the lake.
+image_links = Table(
+    "image_links",
+    metadata,
+    Column("id", String(64), primary_key=True),  # of lake, record and address
+    Column("lake", String(64), nullable=False),
+    Column("record_id", String(500), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("visited", Text, nullable=False),
+    Column("fetched_as", String(20), nullable=False),
+    Column("host", String(300), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("outcome", String(20), nullable=False),
+    Column("reason", String(30)),
+    Column("detail", Text, nullable=False),
+    Column("status", Integer),
+    Column("final_url", Text),
+    Column("etag", Text),
+    Column("last_modified", Text),
+    Column("rules", String(16), nullable=False),  # the settings under which the verdict was reached
+    Column("image_id", String(64)),
+    Column("mime", String(100)),
+    Column("width_px", BigInteger),
+    Column("height_px", BigInteger),
+    Column("size_bytes", BigInteger),
+    Column("perceptual_hash", String(16)),
+    Column("tone", String(16)),
+    Column("place", JSON),
+    Column("checks", Integer, nullable=False, default=0),  # in a row with the same state
+    Column("checked_at", UtcTime, nullable=False),
+    Column("next_check_at", UtcTime),
+    Index("ix_image_links_due", "lake", "next_check_at"),
+    Index("ix_image_links_image", "lake", "image_id"),
+    Index("ix_image_links_record", "lake", "record_id"),
+    Index("ix_image_links_host", "lake", "host", "perceptual_hash", "tone"),
 )

@@ -110,9 +110,13 @@ class Lake:
         }
         self.store.put_bytes(f"{folder}/_manifest.json", json.dumps(manifest, indent=1).encode())
         listed = {part.key for part in parts}
-        for key in list(self.store.list(f"{folder}/part-")):
-            if key not in listed and key not in keep:
+        for key in list(self.store.list(f"{folder}/")):
+            if key not in listed and key not in keep and not key.endswith("/_manifest.json"):
                 self.store.delete(key)
+
+    def is_published(self, run: Run, dataset: str) -> bool:
+        """Does the run show the dataset?"""
+        return self.store.exists(f"{run.dataset_folder(dataset)}/_manifest.json")
 
     def parts(self, run: Run, dataset: str) -> list[Part]:
         """The visible parts; CriticalError when the run has not published the dataset."""

@@ -79,9 +79,12 @@ RECORDS = _schema(
 )
 
 IMAGES = _schema(
-    1,
+    2,
     record_id=_TEXT,
     image_url=_TEXT,
+    position=pa.int32(),  # of the image among the record's; the thumbnail comes after them
+    fetched_as=_TEXT,  # original, iiif (a smaller rendition), thumbnail (Europeana's)
+    host=_TEXT,
     image_id=(_TEXT,),
     outcome=_TEXT,
     reason=(_TEXT,),
@@ -89,11 +92,12 @@ IMAGES = _schema(
     status=(pa.int32(),),
     final_url=(_TEXT,),
     mime=(_TEXT,),
-    width_px=(pa.int32(),),
-    height_px=(pa.int32(),),
+    width_px=(pa.int64(),),
+    height_px=(pa.int64(),),
     size_bytes=(pa.int64(),),
     perceptual_hash=(_TEXT,),
     etag=(_TEXT,),
+    last_modified=(_TEXT,),
     attempts=pa.int32(),
     provider=_TEXT,
     rights=_TEXT,
@@ -101,6 +105,32 @@ IMAGES = _schema(
     shard_uri=(_TEXT,),  # relative to the lake's root, so that a lake can be moved
     shard_offset=(pa.int64(),),
     shard_size=(pa.int32(),),
+    original_uri=(_TEXT,),  # with KEEP_ORIGINALS: the bytes as received, in a shard of their own
+    original_offset=(pa.int64(),),
+    original_size=(pa.int32(),),
+    **_RUN,
+)
+
+NEAR_DUPLICATES = _schema(
+    1,
+    image_id=_TEXT,
+    near_image_id=_TEXT,
+    distance=pa.int32(),  # bits of the perceptual hash that differ
+    **_RUN,
+)
+
+LINK_CHECKS = _schema(
+    1,
+    record_id=_TEXT,
+    image_url=_TEXT,
+    host=_TEXT,
+    state_before=_TEXT,
+    state=_TEXT,
+    changed=pa.bool_(),  # another picture than the one that we have
+    reason=(_TEXT,),
+    detail=_TEXT,
+    status=(pa.int32(),),
+    final_url=(_TEXT,),
     **_RUN,
 )
 
@@ -196,6 +226,8 @@ def features_schema(width: int) -> pa.Schema:
 SCHEMAS: Mapping[str, pa.Schema] = {
     "records": RECORDS,
     "images": IMAGES,
+    "near_duplicates": NEAR_DUPLICATES,
+    "link_checks": LINK_CHECKS,
     "labels": LABELS,
     "record_labels": RECORD_LABELS,
     "suggestions": SUGGESTIONS,

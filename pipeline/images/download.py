@@ -1,34 +1,56 @@
-"""Fetch bytes over HTTP: bounded in time, size, redirects and parallel connections; manners and retries included.
+"""Fetch one address over HTTP, once: bounded in time, size and redirects, every hop guarded, robots heeded.
 
-Pictures of a folder source are files: they are read from that folder and from nowhere else.
+When to visit which host, and whether to try again, is the matter of `images.fetch`. Pictures of a folder source are
+files: they are read from that folder and from nowhere else.
 """
 
 import asyncio
-import re
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
 
 from pipeline.domain.outcome import Outcome, Reason
+from pipeline.images.robots import MOST_BYTES as MOST_ROBOTS_BYTES
+from pipeline.images.robots import HostRules, UnreachableRulesError, read_rules, unwanted
 from pipeline.imaging.address_guard import GuardedResolver, RefusedAddressError, check_url
 from pipeline.settings import Settings
 
 MAX_REDIRECTS = 5
-CHUNK = 65_536
+CHUNK = 262_144
+LARGE_BYTES = 4_000_000  # only a few bodies beyond this are read at once, so that memory stays bounded
+LARGE_AT_ONCE = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOVED = frozenset({301, 308})
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
-_ROBOTS_TAGS = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
-LONGEST_RETRY_AFTER_S = 60.0
+PASSING = frozenset({Reason.HTTP_5XX, Reason.TIMEOUT, Reason.CONNECTION})
+
+
+@dataclass(frozen=True)
+class Validators:
+    """What the host said about the version that we have: it need not send it again."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """The conditional request's headers."""
+        named = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in named.items() if value}
 
 
 @dataclass(frozen=True)
 class Download:
-    """What came back for one address. `content` is there exactly when the outcome is ok."""
+    """What came back for one address.
+
+    `content` is there exactly when the outcome is ok and the picture is not the one that we have (`not_modified`).
+    `wait_s` is how long the host asks to be left alone, in seconds.
+    """
 
     outcome: Outcome
     reason: Reason | None = None
@@ -37,12 +59,17 @@ class Download:
     status: int | None = None
     final_url: str | None = None
     etag: str | None = None
+    last_modified: str | None = None
+    not_modified: bool = False
+    moved: bool = False  # every hop on the way was a permanent redirect
+    wait_s: float | None = None
+    body_bytes: int = 0
     attempts: int = 1
 
     @property
-    def transient(self) -> bool:
+    def passing(self) -> bool:
         """Might a later try do better?"""
-        return self.reason in (Reason.HTTP_5XX, Reason.TIMEOUT, Reason.CONNECTION)
+        return self.reason in PASSING
 
 
 class Downloader:
@@ -52,78 +79,111 @@ class Downloader:
         self._session = session
         self._settings = settings
         self._folder = folder
-        self._slots = asyncio.Semaphore(settings.download_concurrency)
-        self._host_slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(settings.download_per_host))
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._robots: dict[str, asyncio.Task[HostRules]] = {}
 
-    async def fetch(self, url: str) -> Download:
-        """Fetch one address, trying again after passing trouble. Never raises for what the network does."""
-        try:
-            host = urlsplit(url).netloc
-        except ValueError as error:
-            return Download(Outcome.REJECTED, Reason.SSRF_REFUSED, f"not a URL: {error}")
+    def rules_of(self, url: str) -> HostRules | None:
+        """What is known of the robots.txt of this address's host by now."""
+        task = self._robots.get(_origin(url))
+        return task.result() if task and task.done() and not task.cancelled() and not task.exception() else None
+
+    async def fetch(self, url: str, known: Validators | None = None) -> Download:
+        """Visit one address once. Never raises for what the network does."""
         if self._folder is not None and url.startswith("file:"):
             return await asyncio.to_thread(read_file, url, self._folder, self._settings.image_max_bytes)
-        async with self._host_slots[host], self._slots:
-            for attempt in range(1, self._settings.download_attempts + 1):
-                result, wait = await self._attempt(url, attempt)
-                if not result.transient or attempt == self._settings.download_attempts:
-                    return result
-                await asyncio.sleep(wait)
-        raise AssertionError("unreachable: the last attempt returns")
-
-    async def _attempt(self, url: str, attempt: int) -> tuple[Download, float]:
-        """One try, and how long to wait before the next."""
-        backoff = 0.5 * 2**attempt
         try:
             async with asyncio.timeout(self._settings.download_timeout_s):
-                return await self._follow(url, attempt, backoff)
+                return await self._follow(url, known or Validators())
         except RefusedAddressError as error:
-            return Download(Outcome.REJECTED, Reason.SSRF_REFUSED, str(error), attempts=attempt), 0
+            return Download(Outcome.REJECTED, Reason.SSRF_REFUSED, str(error))
+        except UnreachableRulesError as error:
+            return Download(Outcome.FAILED, Reason.HTTP_5XX, f"the host counts as closed: {error}")
         except TimeoutError:
             detail = f"no complete answer within {self._settings.download_timeout_s:g} s"
-            return Download(Outcome.FAILED, Reason.TIMEOUT, detail, attempts=attempt), backoff
+            return Download(Outcome.FAILED, Reason.TIMEOUT, detail)
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            return Download(Outcome.REJECTED, Reason.SSRF_REFUSED, f"not a URL: {error}", attempts=attempt), 0
+            return Download(Outcome.REJECTED, Reason.SSRF_REFUSED, f"not a URL: {error}")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Download(Outcome.FAILED, Reason.CONNECTION, f"{type(error).__name__}: {error}", attempts=attempt), backoff
+            return Download(Outcome.FAILED, Reason.CONNECTION, f"{type(error).__name__}: {error}")
 
-    async def _follow(self, url: str, attempt: int, backoff: float) -> tuple[Download, float]:
-        """Follow redirects by hand: every hop has to pass the address guard."""
-        here = url
+    async def _follow(self, url: str, known: Validators) -> Download:
+        """Follow redirects by hand: every hop has to pass the address guard and the robots of its host."""
+        here, moved = url, True
         for _ in range(MAX_REDIRECTS + 1):
             check_url(here, self._settings.exempt_hosts)
-            async with self._session.get(here, allow_redirects=False) as reply:
+            if self._settings.respect_robots and not (await self._rules(here)).allows(here):
+                return Download(Outcome.REJECTED, Reason.ROBOTS_DISALLOWED, "robots.txt closes it", final_url=here)
+            async with self._session.get(here, allow_redirects=False, headers=known.headers()) as reply:
                 if reply.status in REDIRECTS and "Location" in reply.headers:
+                    moved = moved and reply.status in MOVED
                     here = urljoin(here, reply.headers["Location"])
                     continue
-                return await self._read(reply, here, attempt), _retry_after(reply, backoff)
-        detail = f"more than {MAX_REDIRECTS} redirects"
-        return Download(Outcome.FAILED, Reason.TOO_MANY_REDIRECTS, detail, final_url=here, attempts=attempt), 0
+                return replace(await self._read(reply, here, conditional=bool(known.headers())), moved=moved and here != url)
+        return Download(Outcome.FAILED, Reason.TOO_MANY_REDIRECTS, f"more than {MAX_REDIRECTS} redirects", final_url=here)
 
-    async def _read(self, reply: aiohttp.ClientResponse, url: str, attempt: int) -> Download:
+    async def _read(self, reply: aiohttp.ClientResponse, url: str, *, conditional: bool) -> Download:
         status = reply.status
-        if status != 200:
-            reason = _status_reason(status)
-            outcome = Outcome.GONE if reason is Reason.GONE else Outcome.FAILED
-            return Download(outcome, reason, f"HTTP {status}", status=status, final_url=url, attempts=attempt)
-        if self._settings.respect_robots and _unwanted(reply):
-            detail = f"X-Robots-Tag: {reply.headers['X-Robots-Tag']}"
-            return Download(Outcome.REJECTED, Reason.ROBOTS_DISALLOWED, detail, status=status, final_url=url, attempts=attempt)
-        limit = self._settings.image_max_bytes
-        content = bytearray()
-        async for chunk in reply.content.iter_chunked(CHUNK):
-            content += chunk
-            if len(content) > limit:
-                detail = f"more than {limit} bytes"
-                return Download(Outcome.REJECTED, Reason.TOO_LARGE, detail, status=status, final_url=url, attempts=attempt)
-        return Download(
+        said = Download(
             Outcome.OK,
-            content=bytes(content),
             status=status,
             final_url=url,
             etag=reply.headers.get("ETag"),
-            attempts=attempt,
+            last_modified=reply.headers.get("Last-Modified"),
         )
+        if status != 200 and not (status == 304 and conditional):
+            reason = _status_reason(status)
+            outcome = Outcome.GONE if reason is Reason.GONE else Outcome.FAILED
+            return replace(said, outcome=outcome, reason=reason, detail=f"HTTP {status}", wait_s=retry_after_s(reply.headers))
+        if self._settings.respect_robots and (word := unwanted(reply.headers.getall("X-Robots-Tag", ()))):
+            return replace(said, outcome=Outcome.REJECTED, reason=Reason.ROBOTS_DISALLOWED, detail=f"X-Robots-Tag: {word}")
+        if status == 304:
+            return replace(said, not_modified=True)
+        return await self._body(reply, said)
+
+    async def _body(self, reply: aiohttp.ClientResponse, said: Download) -> Download:
+        limit = self._settings.image_max_bytes
+        too_large = replace(said, outcome=Outcome.REJECTED, reason=Reason.TOO_LARGE, detail=f"more than {limit} bytes")
+        if "Content-Encoding" not in reply.headers and (reply.content_length or 0) > limit:
+            return too_large
+        content = bytearray()
+        async for chunk in reply.content.iter_chunked(CHUNK):
+            content += chunk
+            if len(content) > LARGE_BYTES:
+                break
+        if len(content) > LARGE_BYTES:
+            async with self._large:
+                async for chunk in reply.content.iter_chunked(CHUNK):
+                    content += chunk
+                    if len(content) > limit:
+                        return replace(too_large, body_bytes=len(content))
+        if len(content) > limit:
+            return replace(too_large, body_bytes=len(content))
+        return replace(said, content=bytes(content), body_bytes=len(content))
+
+    async def _rules(self, url: str) -> HostRules:
+        """The host's robots rules: read once, by the first who comes; the others wait for it."""
+        origin = _origin(url)
+        task = self._robots.get(origin)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):  # trouble may have passed
+            task = self._robots[origin] = asyncio.create_task(read_rules(url, self._read_robots))
+        return await asyncio.shield(task)
+
+    async def _read_robots(self, url: str) -> tuple[int, str]:
+        """robots.txt over the same guarded connections, redirects too."""
+        async with asyncio.timeout(self._settings.download_timeout_s):
+            for _ in range(MAX_REDIRECTS + 1):
+                check_url(url, self._settings.exempt_hosts)
+                async with self._session.get(url, allow_redirects=False) as reply:
+                    if reply.status in REDIRECTS and "Location" in reply.headers:
+                        url = urljoin(url, reply.headers["Location"])
+                        continue
+                    content = bytearray()
+                    async for chunk in reply.content.iter_chunked(CHUNK):
+                        content += chunk
+                        if len(content) > MOST_ROBOTS_BYTES:
+                            break
+                    return reply.status, content[:MOST_ROBOTS_BYTES].decode(errors="replace")
+        return 404, ""  # RFC 9309 §2.3.1.2: five hops lead nowhere, so there is none
 
 
 @asynccontextmanager
@@ -134,7 +194,9 @@ async def open_downloader(settings: Settings, *, folder: Path | None = None) -> 
     )
     timeout = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=10, sock_read=20)
     headers = {"User-Agent": settings.user_agent, "Accept": "image/*,*/*;q=0.5"}
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session:
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, headers=headers, read_bufsize=CHUNK, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
         yield Downloader(session, settings, folder)
 
 
@@ -147,36 +209,39 @@ def read_file(url: str, folder: Path, max_bytes: int) -> Download:
         size = path.stat().st_size
         if size > max_bytes:
             return Download(Outcome.REJECTED, Reason.TOO_LARGE, f"more than {max_bytes} bytes", final_url=url)
-        return Download(Outcome.OK, content=path.read_bytes(), final_url=url)
+        return Download(Outcome.OK, content=path.read_bytes(), final_url=url, body_bytes=size)
     except FileNotFoundError:
         return Download(Outcome.GONE, Reason.GONE, f"{path} does not exist", final_url=url)
     except (OSError, ValueError) as error:
         return Download(Outcome.FAILED, Reason.CONNECTION, f"{path}: {type(error).__name__}: {error}", final_url=url)
 
 
-async def fetch_in_order(downloader: Downloader, urls: Sequence[str], *, ahead: int) -> AsyncIterator[Download]:
-    """Downloads in the order of the addresses, at most `ahead` of them under way or waiting to be used.
-
-    The order makes the shards the same in every run; the bound keeps memory flat.
-    """
-    pending: list[asyncio.Task[Download]] = []
-    upcoming = iter(urls)
+def host_of(url: str) -> str:
+    """The name by which a host is paced and reported: `host` or `host:port`; empty for what is no URL."""
     try:
-        while True:
-            while len(pending) < ahead and (url := next(upcoming, None)) is not None:
-                pending.append(asyncio.create_task(downloader.fetch(url)))
-            if not pending:
-                return
-            yield await pending.pop(0)
-    finally:
-        for task in pending:
-            task.cancel()
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:
+        return ""
 
 
-def _unwanted(reply: aiohttp.ClientResponse) -> bool:
-    """Does the host ask machines to leave this picture alone?"""
-    words = re.findall(r"[a-z]+", reply.headers.get("X-Robots-Tag", "").lower())
-    return not _ROBOTS_TAGS.isdisjoint(words)
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a reply's Retry-After asks for, a number or a date; None when it does not ask."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError):
+        return None
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _origin(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _status_reason(status: int) -> Reason:
@@ -185,8 +250,3 @@ def _status_reason(status: int) -> Reason:
     if status in RETRIED or status >= 500:
         return Reason.HTTP_5XX
     return Reason.HTTP_4XX
-
-
-def _retry_after(reply: aiohttp.ClientResponse, default: float) -> float:
-    value = reply.headers.get("Retry-After", "")
-    return min(float(value), LONGEST_RETRY_AFTER_S) if value.isdigit() else default

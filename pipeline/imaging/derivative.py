@@ -1,12 +1,27 @@
-"""The normalised derivative (sRGB JPEG, long side bounded) and the perceptual hash."""
+"""The normalised derivative (sRGB JPEG, long side bounded), its attribution, and the perceptual hash."""
 
 import io
+from dataclasses import dataclass
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
 HASH_SIDE = 8
+_START_OF_IMAGE = b"\xff\xd8"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_MOST_XMP_BYTES = 65_000
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What must stay with a picture wherever it goes: its rights statement, where it is from, whose it is."""
+
+    rights: str = ""
+    source: str = ""
+    provider: str = ""
+    credit: str = ""
 
 
 def normalised_jpeg(picture: Image.Image, *, side_px: int, quality: int) -> bytes:
@@ -14,9 +29,42 @@ def normalised_jpeg(picture: Image.Image, *, side_px: int, quality: int) -> byte
     if max(picture.size) > side_px:
         scale = side_px / max(picture.size)
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        # Bicubic from what is mostly decoded at a reduced scale already: half the time of Lanczos, and no visible loss.
+        picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     encoded: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=quality, colorsubsampling="420")
     return encoded
+
+
+def with_attribution(jpeg: bytes, attribution: Attribution) -> bytes:
+    """The JPEG with an XMP packet that says so (xmpRights:WebStatement, dc:source, photoshop:Credit, dc:rights)."""
+    attributes = {
+        "xmpRights:WebStatement": attribution.rights,
+        "dc:source": attribution.source,
+        "photoshop:Credit": attribution.provider,
+    }
+    named = "".join(f" {name}={quoteattr(_plain(value))}" for name, value in attributes.items() if value)
+    alt = '<rdf:Alt><rdf:li xml:lang="x-default">{}</rdf:li></rdf:Alt>'
+    rights = f"<dc:rights>{alt.format(escape(_plain(attribution.credit)))}</dc:rights>" if attribution.credit else ""
+    if not named and not rights:
+        return jpeg
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"'
+        ' xmlns:xmpRights="http://ns.adobe.com/xap/1.0/rights/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"'
+        f"{named}>{rights}</rdf:Description></rdf:RDF></x:xmpmeta>"
+    ).encode()
+    if len(packet) > _MOST_XMP_BYTES:  # a segment holds no more
+        return jpeg
+    body = _XMP + packet
+    segment = b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body
+    # Behind the JFIF segment, which has to be the first.
+    at = 2 + 2 + int.from_bytes(jpeg[4:6], "big") if jpeg[2:4] == b"\xff\xe0" else 2
+    return jpeg[:at] + segment + jpeg[at:]
+
+
+def _plain(text: str) -> str:
+    """Without what XML does not allow."""
+    return "".join(letter for letter in text if letter.isprintable())
 
 
 def perceptual_hash(picture: Image.Image) -> str:

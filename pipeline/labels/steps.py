@@ -1,12 +1,12 @@
 """Steps of the label stage: one batch per images part, prediction, the gate, publication of the datasets."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.database import connect
-from pipeline.datasets.lake import Lake, as_table, open_lake
+from pipeline.datasets.lake import Lake, Part, as_table, open_lake
 from pipeline.datasets.run import Run
 from pipeline.datasets.schemas import LABELS, RECORD_LABELS, features_schema
 from pipeline.datasets.stage import Batch, Counts, Result, merge_results, plan_stage, publish_stage, run_batch
@@ -26,21 +26,38 @@ _SETTINGS = ("hidden_floor", "hidden_top")
 
 
 def plan_labels(run_key: str, *, settings: Settings) -> list[str]:
-    """One batch per part of `images`; the model in force now is the model of the whole run."""
+    """One batch per few thousand images; the model in force now is the model of the whole run."""
     lake = open_lake(settings)
     run = lake.run(run_key)
     bundle = bundle_in_force(connect(settings), lake.store, settings.model_name)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     batches = [
-        {"images": part.key, "images_sha256": part.sha256, "model": f"{bundle.folder}/bundle.json", "sha256": bundle.sha256}
-        for part in lake.parts(run, "images")
+        {
+            "images": [part.key for part in parts],
+            "images_sha256": [part.sha256 for part in parts],
+            "model": f"{bundle.folder}/bundle.json",
+            "sha256": bundle.sha256,
+        }
+        for parts in _together(lake.parts(run, "images"), settings.images_per_batch)
     ]
     mark = f"{settings.fingerprint(*_SETTINGS)}|{vocabulary.version}|{settings.policy_file.read_text(encoding='utf-8')}"
     return plan_stage(lake, run, STAGE, batches, fingerprint=mark, max_batches=settings.max_batches)
 
 
+def _together(parts: Sequence[Part], rows: int) -> Iterator[list[Part]]:
+    """Parts in groups of about so many rows: a model is loaded once a batch."""
+    group: list[Part] = []
+    for part in parts:
+        if group and sum(one.rows for one in group) + part.rows > rows:
+            yield group
+            group = []
+        group.append(part)
+    if group:
+        yield group
+
+
 def infer_batch(batch_key: str, *, settings: Settings) -> str:
-    """Label the pictures of one shard; returns the key of the batch's result."""
+    """Label the pictures of a batch; returns the key of the batch's result."""
     lake = open_lake(settings)
     return run_batch(lake, batch_key, lambda run, batch: _infer(lake, run, batch, settings))
 
@@ -94,11 +111,8 @@ def _outputs(lake: Lake, run: Run, batch: Batch, bundle: Bundle, counts: Counts,
     judge = Judge.of(bundle, vocabulary, load_policy(settings.policy_file), settings)
     predictor = Predictor(lake.store, bundle)
     columns = _provenance(bundle, run, settings)
-    with (
-        Progress(STAGE, "images", settings=settings, total=len(rows)) as progress,
-        lake.store.local_copy(rows[0]["shard_uri"]) as shard,
-    ):
-        for images in read_batches(shard, iter(rows), size=settings.inference_batch, side_px=bundle.side_px):
+    with Progress(STAGE, "images", settings=settings, total=len(rows)) as progress:
+        for images in read_batches(lake.store, iter(rows), size=settings.inference_batch, side_px=bundle.side_px):
             yield _output(images, predictor.predict(images.pixels), judge, columns)
             for _ in images.rows:
                 counts.add(None)

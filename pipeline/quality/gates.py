@@ -1,7 +1,7 @@
 """Check a stage's parts before they become visible; a failed check stops the run with one line that says why."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from pipeline.errors import CriticalError, PoisonedResultError
 from pipeline.settings import Settings
 
 # A link that is gone or a picture that is too small is one record's matter; these are a network's, a host's or ours.
-_FAULTS = (
+FAULTS = (
     Reason.HTTP_4XX,
     Reason.HTTP_5XX,
     Reason.TIMEOUT,
@@ -50,6 +50,10 @@ RULES: dict[str, list[Rule]] = {
         ("ExpectColumnValuesToMatchRegex", {"column": "image_id", "regex": "^[0-9a-f]{64}$"}),
         ("ExpectColumnValuesToBeBetween", {"column": "width_px", "min_value": 1}),
         ("ExpectColumnValuesToBeBetween", {"column": "height_px", "min_value": 1}),
+    ],
+    "link_checks": [
+        ("ExpectCompoundColumnsToBeUnique", {"column_list": ["record_id", "image_url"]}),
+        ("ExpectColumnValuesToBeInSet", {"column": "reason", "value_set": [str(reason) for reason in Reason]}),
     ],
     "labels": [
         ("ExpectCompoundColumnsToBeUnique", {"column_list": ["record_id", "image_id", "concept_uri"]}),
@@ -98,11 +102,25 @@ def _groups(parts: Sequence[Part]) -> Iterator[list[Part]]:
 
 def check_failures(stage: str, counts: Counts, settings: Settings) -> None:
     """Raise CriticalError when so many inputs failed that something is wrong with the run, not with them."""
-    failed = sum(counts.reasons[reason] for reason in _FAULTS)
+    failed = sum(counts.reasons[reason] for reason in FAULTS)
     if counts.inputs and failed / counts.inputs > settings.max_failed_share:
         raise CriticalError(
             f"{stage}: {failed} of {counts.inputs} inputs failed ({dict(counts.reasons)}), more than "
             f"MAX_FAILED_SHARE={settings.max_failed_share}; look at the network or the hosts, then run again"
+        )
+
+
+def check_failed_share(
+    stage: str, failed: int, records: int, counts: Counts, settings: Settings, *, hosts: Mapping[str, Any]
+) -> None:
+    """Raise CriticalError when too many records have no picture because of networks or hosts; names the worst hosts."""
+    if records and failed / records > settings.max_failed_share:
+        worst = sorted(hosts.items(), key=lambda item: -item[1].reasons.total())[:3]
+        named = "; ".join(f"{name}: {dict(stats.reasons)}, {stats.ok} ok" for name, stats in worst)
+        raise CriticalError(
+            f"{stage}: {failed} of {records} records have no picture because hosts or the network failed "
+            f"({dict(counts.reasons)}), more than MAX_FAILED_SHARE={settings.max_failed_share}. Worst hosts: {named}. "
+            "Look at the network or these hosts, then run the stage again: what is there is not fetched twice"
         )
 
 

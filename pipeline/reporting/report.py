@@ -75,6 +75,7 @@ def build_report(lake: Lake, run: Run, vocabulary: Vocabulary, settings: Setting
         "accounting": accounting,
         "completeness": stages["harvest"]["harvest"] | _completeness(stages["harvest"]["counts"]["extra"]),
         "failures": {"by_reason": reasons, "by_provider": by_provider, "rows": outcomes},
+        "images": _images(stages["images"]),
         "labels_per_concept": _labels_per_concept(lake, run),
         "model": _model(lake, run),
         "vocabulary_version": vocabulary.version,
@@ -92,8 +93,8 @@ def _accounting(counts: dict[str, Counts]) -> list[dict[str, Any]]:
     suggestions, publish = counts["suggestions"], counts["publish"]
     checks = [
         ("harvested = with image + every reason", harvest.inputs, harvest.ok + harvest.reasons.total()),
-        ("image candidates = records with image", images.inputs, harvest.ok),
-        ("image candidates = ok + every reason", images.inputs, images.ok + images.reasons.total()),
+        ("image candidates = records with image", images.extra["records"], harvest.ok),
+        ("addresses visited = ok + every reason", images.inputs, images.ok + images.reasons.total()),
         ("labelled images = images ok", labels.inputs, images.ok),
         ("records with suggestions or none = records labelled", suggestions.inputs, labels.extra["records"]),
         ("statements = record labels decided publish", publish.inputs, labels.extra["records_publish"]),
@@ -106,6 +107,13 @@ def _completeness(extra: dict[str, int]) -> dict[str, int]:
     """What the source promised, what is missing of it, what came twice; a run that reaches a limit stops on purpose."""
     names = ("total_results", "missing", "duplicate_ids", "repeated_across_windows", "walks_again", "requests")
     return {name: extra.get(name, 0) for name in names}
+
+
+def _images(stage: dict[str, Any]) -> dict[str, Any]:
+    """Hosts and providers, and what stood in for the providers' own files."""
+    extra = stage["counts"]["extra"]
+    named = {name: stage[name] for name in ("hosts", "providers", "placeholders", "near_duplicates")}
+    return named | {name: extra.get(name, 0) for name in ("thumbnail", "iiif", "not_modified", "bytes")}
 
 
 def _summary(stages: dict[str, Any]) -> dict[str, Any]:

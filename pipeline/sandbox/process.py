@@ -47,7 +47,7 @@ class SandboxProcess:
             try:
                 requests.get(f"{self.url}/_sandbox/health", timeout=1).raise_for_status()
                 return
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):  # on a busy machine it takes a while to answer, too
                 time.sleep(0.02)
         self.stop(signal.SIGKILL)
         raise CriticalError(f"The sandbox at {self.url} did not start.")

@@ -4,11 +4,13 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.errors import CriticalError
+from pipeline.storage.ranges import check_range
 
 
 class LocalStore:
@@ -27,12 +29,23 @@ class LocalStore:
             shutil.copyfile(path, temporary)
 
     def get_bytes(self, key: str) -> bytes:
-        return self._path(key).read_bytes()
+        with self._opened(key) as handle:
+            return handle.read()
 
     def get_range(self, key: str, offset: int, size: int) -> bytes:
-        with self._path(key).open("rb") as handle:
-            handle.seek(offset)
-            return handle.read(size)
+        return next(self.get_ranges(key, [(offset, size)]))
+
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        for offset, size in ranges:
+            check_range(offset, size)
+        if not ranges:
+            return
+        with self._opened(key) as handle:
+            length = os.fstat(handle.fileno()).st_size
+            for offset, size in ranges:
+                handle.seek(min(offset, length))
+                # Room for all that was asked for is made before reading: a size far beyond the end must not take it.
+                yield handle.read(min(size, length))
 
     @contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
@@ -59,6 +72,16 @@ class LocalStore:
 
     def _path(self, key: str) -> Path:
         return self._folder / key
+
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[BinaryIO]:
+        """The object's file; FileNotFoundError for a folder, too, and for a path below a file: neither is an object."""
+        try:
+            handle = self._path(key).open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise FileNotFoundError(self.address(key)) from error
+        with handle:
+            yield handle
 
     @contextmanager
     def _written(self, key: str) -> Iterator[Path]:

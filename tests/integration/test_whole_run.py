@@ -218,6 +218,8 @@ def _data_files(settings):
 
 def _without_shard_names(path):
     """The images name their shard, which has a new name too."""
+    if path.suffix == ".tar":
+        return path.read_bytes()
     table = pq.read_table(path)
     return table.drop_columns("shard_uri") if "shard_uri" in table.column_names else path.read_bytes()
 

@@ -1,4 +1,4 @@
-"""The downloader against real servers on loopback: redirects, refusals, retries, bounds, order."""
+"""The downloader and the engine around it against real servers on loopback: redirects, refusals, retries, bounds."""
 
 import asyncio
 import gzip
@@ -12,7 +12,9 @@ import pytest
 from aiohttp import web
 
 from pipeline.domain.outcome import Outcome, Reason
-from pipeline.images.download import Download, fetch_in_order, open_downloader
+from pipeline.images.addresses import Address, FetchedAs
+from pipeline.images.download import Download, open_downloader
+from pipeline.images.fetch import Attempt, Fetcher, Job
 from pipeline.settings import Settings
 
 Answer = TypeVar("Answer")
@@ -36,6 +38,8 @@ class Site:
         return f"http://{host}:{self.port}{path}"
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/robots.txt" and "/robots.txt" not in self.answers:
+            return web.Response(status=404)
         self.calls[request.path] += 1
         self.headers = dict(request.headers)
         for name in (request.host, "all"):
@@ -99,6 +103,22 @@ def fetched(path: str, site: Site | None = None, **changes: Any) -> Download:
     return run(work())
 
 
+def visited(site: Site, paths: list[str], **changes: Any) -> list[Attempt]:
+    """Each path of a record of its own, by turns on two hosts, through the engine; what became of them in their order."""
+    done: dict[int, Attempt] = {}
+
+    async def work() -> None:
+        async with serving(site):
+            urls = [path if "://" in path else site.url(path, f"127.0.0.{1 + at % 2}") for at, path in enumerate(paths)]
+            addresses = [[Address(url, url, FetchedAs.ORIGINAL, 0, "", "unknown")] for url in urls]
+            with Fetcher(configured(site, **changes)) as fetcher:
+                jobs = [Job(at, {"record_id": f"/1/{at}"}, one, {}) for at, one in enumerate(addresses)]
+                await fetcher.run(jobs, lambda job: done.update({job.position: job.attempts[-1]}))
+
+    run(work())
+    return [done[at] for at in range(len(paths))]
+
+
 # --- Answers ---
 
 
@@ -139,14 +159,14 @@ def test_passing_trouble_is_tried_again_until_it_passes() -> None:
         return web.Response(status=500, headers={"Retry-After": "0"})
 
     site.answers["/x"] = third_time
-    found = fetched("/x", site, download_attempts=3)
-    assert (found.outcome, found.content, found.attempts, site.calls["/x"]) == (Outcome.OK, PICTURE, 3, 3)
+    found = visited(site, ["/x"], download_attempts=3)[0].download
+    assert (found.outcome, found.body_bytes, found.attempts, site.calls["/x"]) == (Outcome.OK, len(PICTURE), 3, 3)
 
 
 @pytest.mark.parametrize(("status", "calls"), [(500, 3), (404, 1), (403, 1)])
 def test_only_passing_trouble_is_tried_again(status: int, calls: int) -> None:
     site = Site()
-    found = fetched(f"/status/{status}", site, download_attempts=3)
+    found = visited(site, [f"/status/{status}"], download_attempts=3)[0].download
     assert (site.calls[f"/status/{status}"], found.attempts) == (calls, calls)
 
 
@@ -323,44 +343,31 @@ def test_nobody_listening_is_a_failed_connection() -> None:
 # --- Many at once ---
 
 
-async def in_order(site: Site, paths: list[str], ahead: int, **changes: Any) -> list[Download]:
-    async with serving(site), open_downloader(configured(site, **changes)) as downloader:
-        urls = [path if "://" in path else site.url(path, f"127.0.0.{1 + at % 2}") for at, path in enumerate(paths)]
-        return [found async for found in fetch_in_order(downloader, urls, ahead=ahead)]
-
-
-def test_results_come_in_the_order_of_the_addresses() -> None:
+def test_every_record_gets_the_answer_to_its_own_address() -> None:
     paths = [f"/slow/{delay}/{at}" for at, delay in enumerate([0.2, 0.0, 0.1, 0.0, 0.15, 0.01])]
-    found = run(in_order(Site(), paths, ahead=6))
-    assert [one.content for one in found] == [path.encode() for path in paths]
+    found = visited(Site(), paths)
+    assert [one.download.final_url.partition("/slow/")[2] for one in found] == [path.removeprefix("/slow/") for path in paths]  # type: ignore[union-attr]
 
 
 def test_a_failure_keeps_its_place() -> None:
-    found = run(in_order(Site(), ["/picture", "/status/404", "/picture"], ahead=3))
-    assert [one.reason for one in found] == [None, Reason.GONE, None]
+    found = visited(Site(), ["/picture", "/status/404", "/picture?2"])
+    assert [one.download.reason for one in found] == [None, Reason.GONE, None]
 
 
 def test_never_more_calls_are_under_way_than_the_limits_allow() -> None:
     site = Site()
-    run(in_order(site, [f"/slow/0.02/{at}" for at in range(60)], ahead=60, download_concurrency=5, download_per_host=3))
+    visited(site, [f"/slow/0.02/{at}" for at in range(60)], download_concurrency=5, download_per_host=3)
     assert site.most["all"] == 5
     assert max(site.most[f"127.0.0.{last}:{site.port}"] for last in (1, 2)) == 3
 
 
-def test_only_so_many_downloads_run_ahead_of_the_reader() -> None:
-    site = Site()
-
-    async def work() -> int:
-        async with serving(site), open_downloader(configured(site)) as downloader:
-            results = fetch_in_order(downloader, [site.url(f"/slow/0/{at}") for at in range(50)], ahead=4)
-            await anext(results)
-            await asyncio.sleep(0.2)
-            seen = site.calls.total()
-            await results.aclose()  # type: ignore[attr-defined]
-            return seen
-
-    assert run(work()) <= 4
-
-
 def test_no_addresses_give_no_results() -> None:
-    assert run(in_order(Site(), [], ahead=4)) == []
+    assert visited(Site(), []) == []
+
+
+def test_an_address_that_several_records_name_is_visited_once() -> None:
+    site = Site()
+    url = "/picture"
+    found = visited(site, [url, "/picture?other", url])
+    assert [one.download.outcome for one in found] == [Outcome.OK] * 3
+    assert site.calls["/picture"] == 2  # the other host's, and one for two records

@@ -115,6 +115,7 @@ def _images(lake: Lake, run: Run, records: tuple[str, ...]) -> list[dict[str, An
             for record_id in records:
                 common = {"record_id": record_id, "image_url": "http://example.org/i.jpg", "detail": "", "attempts": 1}
                 common |= {"provider": "A provider", "rights": "", "rights_category": "open"}
+                common |= {"position": 0, "fetched_as": "original", "host": "example.org"}
                 if (content := PICTURES.get(record_id)) is None:
                     rows.append(common | {"outcome": "rejected", "reason": "near_blank"})
                     continue

@@ -1,0 +1,192 @@
+"""One file's bytes → verdict, derivative and perceptual hash; whatever a decoder does, this process survives it.
+
+Ordinary JPEGs, nearly all of what museums send, are decoded right here: their decoder is bounded by nature. Everything
+else goes to a process of its own (`imaging.worker`) with bounds on memory and time: old decoders of odd formats crash
+and hang on hostile bytes, and nothing in Python can stop them.
+"""
+
+import json
+import select
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+from PIL import Image
+
+from pipeline.domain.outcome import Outcome, Reason
+from pipeline.imaging.derivative import normalised_jpeg, perceptual_hash
+from pipeline.imaging.inspect import Limits, inspect_image
+
+SKETCH_SIDE = 16
+# What may be decoded in a thread: a progressive JPEG holds all its coefficients, six bytes a pixel at worst.
+_THREAD_PIXELS, _THREAD_PROGRESSIVE_PIXELS = 40_000_000, 10_000_000
+_START_OF_FRAME = {0xC0: False, 0xC1: False, 0xC2: True}  # baseline, extended, progressive
+_START_OF_SCAN = 0xDA
+_MEGABYTE = 1024 * 1024
+HEADER = struct.Struct(">II")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a usable picture is, and what is kept of it; `seconds` and `memory_mb` bound the decoding of odd files."""
+
+    limits: Limits
+    side_px: int
+    quality: int
+    seconds: float = 8.0
+    memory_mb: int = 440
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The verdict; the JPEG, the hash and the sketch (16 × 16 grey bytes, in hex) only when the outcome is ok."""
+
+    outcome: Outcome
+    reason: Reason | None = None
+    detail: str = ""
+    mime: str | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    credit: str = ""
+    perceptual_hash: str | None = None
+    sketch: str | None = None
+    jpeg: bytes | None = None
+    peak_mb: float = 0.0  # of the process that decoded it, where that was not this one
+
+
+def examine_here(content: bytes, rules: Rules) -> Examined:
+    """Examine in this very process."""
+    found = inspect_image(content, rules.limits, target_side_px=rules.side_px)
+    verdict = Examined(
+        found.outcome, found.reason, found.detail[:500], found.mime, found.width_px, found.height_px, found.credit
+    )
+    if found.picture is None:
+        return verdict
+    return replace(
+        verdict,
+        perceptual_hash=perceptual_hash(found.picture),
+        sketch=sketch(found.picture),
+        jpeg=normalised_jpeg(found.picture, side_px=rules.side_px, quality=rules.quality),
+    )
+
+
+def sketch(picture: Image.Image) -> str:
+    """The picture as 16 × 16 grey values, in hex: enough to tell two pictures of the same hash apart."""
+    small = picture.reduce(max(1, min(picture.size) // (4 * SKETCH_SIDE))).convert("L")
+    return small.resize((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.BOX).tobytes().hex()
+
+
+def sketch_distance(one: str, other: str) -> float:
+    """Mean difference of two sketches in grey levels."""
+    first, second = (np.frombuffer(bytes.fromhex(text), np.uint8).astype(np.int16) for text in (one, other))
+    return float(np.abs(first - second).mean())
+
+
+class Examiner:
+    """Examines files for one thread; its bounded process is started when the first odd file comes."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def examine(self, content: bytes) -> Examined:
+        """The verdict on a file's bytes; never raises for what the bytes do."""
+        if is_ordinary_jpeg(content):
+            return examine_here(content, self._rules)
+        if len(content) > self._rules.memory_mb * _MEGABYTE // 2:
+            return _refused(Reason.BOMB, f"{len(content)} bytes cannot be decoded in {self._rules.memory_mb} MB")
+        try:
+            return self._examine_there(content)
+        except TimeoutError:
+            self.close()
+            return _refused(Reason.BOMB, f"decoding takes longer than {self._rules.seconds:g} s")
+        except (BrokenPipeError, EOFError):
+            code = self.close()
+            return _refused(Reason.CORRUPT, f"the decoder crashed on it (exit status {code})")
+
+    def _examine_there(self, content: bytes) -> Examined:
+        process = self._running()
+        assert process.stdin is not None and process.stdout is not None
+        deadline = time.monotonic() + self._rules.seconds
+        process.stdin.write(HEADER.pack(0, len(content)))
+        process.stdin.write(content)
+        process.stdin.flush()
+        size, rest = HEADER.unpack(_read(process.stdout, HEADER.size, deadline))
+        values = json.loads(_read(process.stdout, size, deadline))
+        jpeg = _read(process.stdout, rest, deadline) if rest else None
+        reason = Reason(values.pop("reason")) if values["reason"] else values.pop("reason")
+        return Examined(Outcome(values.pop("outcome")), reason, **values, jpeg=jpeg)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            command = [sys.executable, "-m", "pipeline.imaging.worker", json.dumps(_as_json(self._rules))]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+            )
+            assert self._process.stdout is not None
+            _read(self._process.stdout, HEADER.size, time.monotonic() + 60)  # it has started: its imports cost no file's time
+        return self._process
+
+    def close(self) -> int | None:
+        """End the bounded process, and tell how it ended."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        if process.poll() is None:
+            process.kill()
+        return process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def is_ordinary_jpeg(content: bytes) -> bool:
+    """A JPEG of 1 or 3 components of 8 bits, small enough to be decoded beside others: read from its markers alone."""
+    if content[:3] != b"\xff\xd8\xff":
+        return False
+    at, whole_frame, pixels, components = 2, False, 0, 0
+    while at + 4 <= len(content) and content[at] == 0xFF:
+        marker, length = content[at + 1], int.from_bytes(content[at + 2 : at + 4], "big")
+        if marker in _START_OF_FRAME and at + 10 <= len(content):
+            pixels = int.from_bytes(content[at + 5 : at + 7], "big") * int.from_bytes(content[at + 7 : at + 9], "big")
+            components, whole_frame = content[at + 9], _START_OF_FRAME[marker]
+            if content[at + 4] != 8 or components not in (1, 3):
+                return False
+        elif marker == _START_OF_SCAN and at + 5 <= len(content):
+            whole_frame |= content[at + 4] < components  # several scans: all coefficients are kept until the last
+            return 0 < pixels <= (_THREAD_PROGRESSIVE_PIXELS if whole_frame else _THREAD_PIXELS)
+        at += 2 + length
+    return False
+
+
+def _as_json(rules: Rules) -> dict[str, Any]:
+    return {**rules.__dict__, "limits": rules.limits.__dict__}
+
+
+def _refused(reason: Reason, detail: str) -> Examined:
+    return Examined(Outcome.REJECTED, reason, detail)
+
+
+def _read(pipe: IO[bytes], size: int, deadline: float) -> bytes:
+    """So many bytes, or TimeoutError, or EOFError when the other side has ended."""
+    content = bytearray()
+    while len(content) < size:
+        ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise TimeoutError
+        chunk = pipe.read(size - len(content))
+        if not chunk:
+            raise EOFError
+        content += chunk
+    return bytes(content)
