@@ -54,7 +54,8 @@ def addresses_of(
     urls = list(dict.fromkeys([record["image_url"], *(record["image_urls"] or ())]))
     for position, url in enumerate(urls):
         file = files.get(url, {})
-        own = (file.get("rights") or record["rights"], file.get("rights_category") or record["rights_category"])
+        said = file if file.get("rights") else record
+        own = (said["rights"], said["rights_category"])
         if position and rights and own[1] not in rights:
             continue
         if len({address.url for address in found}) >= most:

@@ -182,7 +182,7 @@ class Downloader:
                         content += chunk
                         if len(content) > MOST_ROBOTS_BYTES:
                             break
-                    return reply.status, content[:MOST_ROBOTS_BYTES].decode(errors="replace")
+                    return reply.status, content[:MOST_ROBOTS_BYTES].decode("utf-8-sig", errors="replace")
         return 404, ""  # RFC 9309 §2.3.1.2: five hops lead nowhere, so there is none
 
 

@@ -145,11 +145,12 @@ class Fetcher:
         )
         for name, known in (stats or {}).items():
             self._queue.host(name).stats.merge(known)
-        self._threads = ThreadPoolExecutor(settings.decode_threads or len(os.sched_getaffinity(0)))
+        self._threads = ThreadPoolExecutor(settings.decode_threads or _cores())
         self._own = threading.local()
         self._examiners = ExitStack()
         self._same: dict[str, list[_Visit]] = {}  # visits that wait for the answer to the same address
         self._answers: dict[str, Attempt] = {}
+        self._last_trouble: dict[str, Download] = {}  # of each host
         self._changed = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._on_done: Callable[[Job], None] = lambda job: None
@@ -222,7 +223,8 @@ class Fetcher:
             self._queue.answered(host, started)
         elif host.down:
             host.stats.given_up += 1
-            download = Download(Outcome.FAILED, Reason.CONNECTION, f"the host was given up: {host.down}"[:500])
+            last = self._last_trouble[host.name]
+            download = Download(last.outcome, last.reason, f"the host was given up: {last.detail}"[:500], status=last.status)
             self._queue.answered(host, started)
         else:
             download = await downloader.fetch(visit.address.visited, _validators(known))
@@ -253,10 +255,12 @@ class Fetcher:
             host.not_before = max(host.not_before, now + host.interval_s)
         if download.passing:
             wait = min(download.wait_s, self._settings.retry_after_longest_s) if download.wait_s is not None else None
-            unreachable = download.reason in (Reason.TIMEOUT, Reason.CONNECTION)
-            self._queue.troubled(host, now, since=started, wait_s=wait, why=download.detail, unreachable=unreachable)
+            self._last_trouble[host.name] = download
+            self._queue.troubled(host, now, since=started, wait_s=wait, why=download.detail)
         else:
             self._queue.answered(host, now)
+        if download.reason is Reason.ROBOTS_DISALLOWED and download.status is None:
+            self._queue.spare(host, now)  # nothing was asked of it
 
     async def _looked_at(self, address: Address, download: Download, known: Link | None) -> Attempt:
         if download.content is None:
@@ -312,6 +316,11 @@ class Fetcher:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._threads.shutdown(cancel_futures=True)
         self._examiners.close()
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def rules_of(settings: Settings) -> Rules:

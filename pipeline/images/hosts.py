@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 300.0
-GIVEN_UP_AFTER = 8  # failed connections and time-outs in a row
+GIVEN_UP_AFTER = 8  # times in a row that a host was in trouble, with no answer in between
 _RECOVERY = 16  # so many answers in a row raise a lowered limit by one
 
 
@@ -65,6 +65,7 @@ class Host(Generic[Item]):
     trouble: int = 0
     good: int = 0
     down: str = ""  # why it was given up
+    met: bool = False  # it has answered, or been in trouble
     offered: bool = False  # stands in one of the heaps
     started: float | None = None
     troubled_at: float = float("-inf")
@@ -131,32 +132,36 @@ class HostQueue(Generic[Item]):
         """A visit ended with an answer, whatever it was: the host is there."""
         host.trouble = 0
         host.good += 1
-        if host.limit == 1 and host.good == 1:
-            host.limit = host.most
+        if not host.met:
+            host.limit, host.met = host.most, True
         elif host.limit < host.most and host.good % _RECOVERY == 0:
             host.limit += 1
         self._ended(host, now)
 
-    def troubled(
-        self, host: Host[Item], now: float, *, since: float, wait_s: float | None, why: str, unreachable: bool
-    ) -> None:
+    def troubled(self, host: Host[Item], now: float, *, since: float, wait_s: float | None, why: str) -> None:
         """A visit that began at `since` ended in passing trouble: fewer at once, and a pause.
 
         The pause is as long as the host asks, or doubled each time. Visits that were under way together meet the same
-        trouble, which counts once. A host that cannot be reached so many times in a row is given up: what waits for it
-        ends at once.
+        trouble, which counts once. A host that is in trouble so many times in a row is given up: what waits for it ends at
+        once.
         """
         if since >= host.troubled_at:
             host.trouble += 1
             host.limit = max(1, host.limit // 2)
-        host.troubled_at = now
+        host.troubled_at, host.met = now, True
         host.good = 0
         pause = wait_s if wait_s is not None else min(FIRST_PAUSE_S * 2 ** (host.trouble - 1), LONGEST_PAUSE_S)
         host.not_before = max(host.not_before, now + pause)
         host.stats.pauses += 1
-        if unreachable and host.trouble >= GIVEN_UP_AFTER and not host.down:
+        if host.trouble >= GIVEN_UP_AFTER and not host.down:
             host.down = why
         self._ended(host, now)
+
+    def spare(self, host: Host[Item], now: float) -> None:
+        """A visit that never left the house: the host need not be left in peace after it."""
+        host.not_before = min(host.not_before, now)
+        host.offered = False
+        self._offer(host)
 
     def stop(self, why: str) -> None:
         """Give up all hosts: what waits is handed out at once."""

@@ -57,7 +57,7 @@ def unwanted(tags: Iterable[str]) -> str | None:
     for line in tags:
         agent, colon, rest = line.partition(":")
         name = agent.strip().lower()
-        if colon and re.fullmatch(r"[\w.-]+", name) and name not in _WITH_VALUE:
+        if colon and re.fullmatch(r"\*|[\w.-]+", name) and name not in _WITH_VALUE:
             if name not in (AGENT, "*"):
                 continue
             line = rest

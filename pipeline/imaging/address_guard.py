@@ -61,12 +61,19 @@ def check_url(url: str, exempt: frozenset[str]) -> None:
 
 def _check_public(address: str, host: str) -> None:
     ip = ipaddress.ip_address(address)
-    if any(not one.is_global or one.is_multicast for one in (ip, *_embedded(ip))):
+    if any(not one.is_global or one.is_multicast or _is_reserved(one) for one in (ip, *_embedded(ip))):
         raise RefusedAddressError(f"{host} leads to {address}, which is not a public address")
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Not public, whatever this Python's tables say: IETF assignments, site-local, documentation (RFC 9637), local NAT64.
+_RESERVED = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "fec0::/10", "3fff::/20", "64:ff9b:1::/48", "::ffff:0:0:0/96")))
+_PUBLIC_EXCEPTIONS = frozenset(map(ipaddress.ip_address, ("192.0.0.9", "192.0.0.10")))
 _COMPATIBLE = ipaddress.ip_network("::/96")
+
+
+def _is_reserved(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return ip not in _PUBLIC_EXCEPTIONS and any(ip in network for network in _RESERVED)
 
 
 def _embedded(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:

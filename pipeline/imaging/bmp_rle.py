@@ -26,6 +26,6 @@ def rle_damage(data: bytes, width: int, height: int, *, nibbles: bool) -> str | 
             x += value
             size = (value + 1) // 2 if nibbles else value
             at += size + size % 2
-        if x > width or y > height:
+        if x > width or y > height or (x and y == height):
             return f"a run leaves the picture at column {x}, row {y}"
     return "the run-length code is truncated"

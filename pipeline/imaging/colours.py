@@ -32,7 +32,11 @@ def _converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     to_srgb = _to_srgb(image)
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
         return lambda band: _on_white(to_srgb(band))
-    return lambda band: to_srgb(band).convert("RGB")
+    return lambda band: _as_rgb(to_srgb(band))
+
+
+def _as_rgb(band: Image.Image) -> Image.Image:
+    return band if band.mode == "RGB" else band.convert("RGB")
 
 
 def _on_white(band: Image.Image) -> Image.Image:

@@ -6,6 +6,7 @@ and hang on hostile bytes, and nothing in Python can stop them.
 """
 
 import json
+import os
 import select
 import struct
 import subprocess
@@ -28,6 +29,7 @@ _THREAD_PIXELS, _THREAD_PROGRESSIVE_PIXELS = 40_000_000, 10_000_000
 _START_OF_FRAME = {0xC0: False, 0xC1: False, 0xC2: True}  # baseline, extended, progressive
 _START_OF_SCAN = 0xDA
 _MEGABYTE = 1024 * 1024
+_CHUNK = 65_536
 HEADER = struct.Struct(">II")
 
 
@@ -65,19 +67,19 @@ def examine_here(content: bytes, rules: Rules) -> Examined:
     verdict = Examined(
         found.outcome, found.reason, found.detail[:500], found.mime, found.width_px, found.height_px, found.credit
     )
-    if found.picture is None:
+    if found.picture is None or found.grey is None:
         return verdict
     return replace(
         verdict,
-        perceptual_hash=perceptual_hash(found.picture),
-        sketch=sketch(found.picture),
+        perceptual_hash=perceptual_hash(found.grey),
+        sketch=sketch(found.grey),
         jpeg=normalised_jpeg(found.picture, side_px=rules.side_px, quality=rules.quality),
     )
 
 
 def sketch(picture: Image.Image) -> str:
     """The picture as 16 × 16 grey values, in hex: enough to tell two pictures of the same hash apart."""
-    small = picture.reduce(max(1, min(picture.size) // (4 * SKETCH_SIDE))).convert("L")
+    small = picture.convert("L")
     return small.resize((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.BOX).tobytes().hex()
 
 
@@ -113,9 +115,8 @@ class Examiner:
         process = self._running()
         assert process.stdin is not None and process.stdout is not None
         deadline = time.monotonic() + self._rules.seconds
-        process.stdin.write(HEADER.pack(0, len(content)))
-        process.stdin.write(content)
-        process.stdin.flush()
+        _write(process.stdin, HEADER.pack(0, len(content)), deadline)
+        _write(process.stdin, content, deadline)
         size, rest = HEADER.unpack(_read(process.stdout, HEADER.size, deadline))
         values = json.loads(_read(process.stdout, size, deadline))
         jpeg = _read(process.stdout, rest, deadline) if rest else None
@@ -157,6 +158,9 @@ def is_ordinary_jpeg(content: bytes) -> bool:
         return False
     at, whole_frame, pixels, components = 2, False, 0, 0
     while at + 4 <= len(content) and content[at] == 0xFF:
+        if content[at + 1] == 0xFF:  # filling before a marker
+            at += 1
+            continue
         marker, length = content[at + 1], int.from_bytes(content[at + 2 : at + 4], "big")
         if marker in _START_OF_FRAME and at + 10 <= len(content):
             pixels = int.from_bytes(content[at + 5 : at + 7], "big") * int.from_bytes(content[at + 7 : at + 9], "big")
@@ -176,6 +180,17 @@ def _as_json(rules: Rules) -> dict[str, Any]:
 
 def _refused(reason: Reason, detail: str) -> Examined:
     return Examined(Outcome.REJECTED, reason, detail)
+
+
+def _write(pipe: IO[bytes], content: bytes, deadline: float) -> None:
+    """All bytes, or TimeoutError when the other side does not take them."""
+    os.set_blocking(pipe.fileno(), False)
+    view = memoryview(content)
+    while view:
+        _, ready, _ = select.select([], [pipe], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise TimeoutError
+        view = view[os.write(pipe.fileno(), view[:_CHUNK]) :]
 
 
 def _read(pipe: IO[bytes], size: int, deadline: float) -> bytes:

@@ -95,12 +95,13 @@ class S3Store:
     def list(self, prefix: str) -> Iterator[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + prefix)
         with self._translated(prefix):
-            keys = [entry["Key"].removeprefix(self._prefix) for page in pages for entry in page.get("Contents", ())]
+            entries = [entry for page in pages for entry in self._entries(page)]
+        keys = (entry["Key"].removeprefix(self._prefix) for entry in entries)
         yield from sorted(keys)  # Amazon's directory buckets and some other servers have an order of their own
 
     def delete(self, key: str) -> None:
         # Most servers say that an absent key was deleted; some say that it is absent.
-        with self._translated(key):
+        with suppress(FileNotFoundError), self._translated(key):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
 
     def address(self, key: str) -> str:
@@ -112,6 +113,12 @@ class S3Store:
         if self._connection[0] != os.getpid():
             self._connection = (os.getpid(), self._connect())
         return self._connection[1]
+
+    def _entries(self, page: Any) -> Iterator[Any]:
+        # To boto3 any other page of a web server, or an empty one, would be a folder without keys.
+        if "IsTruncated" not in page:
+            raise TransientError(f"{self.root} at {self._endpoint}: the answer is no listing")
+        yield from page.get("Contents", ())
 
     def _read(self, key: str, **options: str) -> tuple[bool, bytes]:
         """Is it only a part, and the bytes; asks again when a body breaks off, which boto3 does not do by itself."""
@@ -172,16 +179,16 @@ class S3Store:
         return FileNotFoundError(self.address(key))
 
     def _has_bucket(self) -> bool:
+        """Asked until it was there once; True, too, where the server does not tell."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         if not self._bucket_was_there:
             try:
                 self._client.head_bucket(Bucket=self._bucket)
             except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                    return False
+                return bool(error.response["ResponseMetadata"]["HTTPStatusCode"] != 404)
             except BotoCoreError:
-                return True  # not known, and the next call will tell
+                return True
             self._bucket_was_there = True
         return True
 
@@ -230,18 +237,14 @@ def _descriptions() -> Any:
 
 
 def _passing_errors() -> tuple[type[Exception], ...]:
-    """What boto3 and its libraries raise when a server is out of reach, or an answer breaks off or makes no sense."""
+    """What boto3 and its libraries raise when a server is out of reach, or an answer breaks off or is another."""
     from boto3.exceptions import Boto3Error
-    from botocore.exceptions import ChecksumError, ConnectionError, FlexibleChecksumError, HTTPClientError, IncompleteReadError
-    from botocore.parsers import ResponseParserError
+    from botocore.exceptions import ConnectionError, HTTPClientError, IncompleteReadError
     from s3transfer.exceptions import S3DownloadFailedError, S3ValidationError  # type: ignore[import-untyped]
     from urllib3.exceptions import HTTPError
 
-    return (
-        *(HTTPClientError, ConnectionError, HTTPError),
-        *(IncompleteReadError, ResponseParserError, ChecksumError, FlexibleChecksumError),
-        *(Boto3Error, S3DownloadFailedError, S3ValidationError),
-    )
+    transfers = (Boto3Error, S3DownloadFailedError, S3ValidationError)
+    return (HTTPClientError, ConnectionError, HTTPError, IncompleteReadError, *transfers)
 
 
 def _transfer() -> Any:

@@ -20,7 +20,7 @@ STAGES = ("harvest", "images", "labels", "suggestions", "publish")
 def test_all_dags_parse_without_an_error(dag_bag):
     assert dag_bag.import_errors == {}
     nightly = {source.dag_id for source in load_sources(Settings().sources_dir).values()}
-    assert set(dag_bag.dags) == nightly | {"enrich_collection"}
+    assert set(dag_bag.dags) == nightly | {"enrich_collection", "recheck_links"}
     assert "enrich_nightly" in nightly
 
 
@@ -70,6 +70,19 @@ def test_the_stages_follow_each_other_from_harvest_to_report(dag_bag):
     expected["report"] = []
     expected["start"] = sorted(expected["start"])
     assert edges == expected
+
+
+def test_the_recheck_is_a_stage_of_its_own_every_night(dag_bag):
+    dag = dag_bag.dags["recheck_links"]
+    edges = {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks}
+    assert edges == {
+        "start": ["recheck.plan", "recheck.publish"],
+        "recheck.plan": ["recheck.batch"],
+        "recheck.batch": ["recheck.publish"],
+        "recheck.publish": [],
+    }
+    assert dag.get_task("recheck.batch").pool == pools.DOWNLOADS
+    assert (dag.catchup, dag.max_active_runs) == (False, 1)
 
 
 def test_only_the_reduce_task_of_a_stage_rings_the_bell(dag_bag):

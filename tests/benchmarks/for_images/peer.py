@@ -47,7 +47,7 @@ def run_peer(program: Path, folder: Path, urls: Sequence[str], *, side_px: int) 
         "input_format": "txt",
         "output_folder": output,
         "output_format": "files",
-        "resize_mode": "keep_ratio",
+        "resize_mode": "keep_ratio_largest",  # bounds the long side, as ours does
         "image_size": side_px,
         "encode_quality": QUALITY,
         "processes_count": PROCESSES,
