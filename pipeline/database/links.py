@@ -208,7 +208,7 @@ def find_placeholders(engine: Engine, lake: str, hosts: Collection[str], *, fewe
     for group in _groups(sorted(hosts)):
         alike = (
             select(table.host, table.perceptual_hash, table.tone, func.count(func.distinct(table.record_id)).label("n"))
-            .where(table.lake == lake, table.host.in_(group), table.outcome == Outcome.OK, table.perceptual_hash.is_not(None))
+            .where(table.lake == lake, table.host.in_(group), _usable_or_placeholder(), table.perceptual_hash.is_not(None))
             .group_by(table.host, table.perceptual_hash, table.tone)
             .having(func.count(func.distinct(table.record_id)) >= fewest)
         )
@@ -219,13 +219,18 @@ def find_placeholders(engine: Engine, lake: str, hosts: Collection[str], *, fewe
                     table.host == row.host,
                     table.perceptual_hash == row.perceptual_hash,
                     table.tone == row.tone,
-                    table.outcome == Outcome.OK,
+                    _usable_or_placeholder(),
                 )
                 for url in connection.execute(select(table.url).where(same)).scalars():
                     found[url] = (row.perceptual_hash, row.n)
                 verdict = {"outcome": Outcome.REJECTED, "reason": Reason.PLACEHOLDER, "state": LinkState.PLACEHOLDER}
                 connection.execute(update(image_links).where(same).values(**verdict, checks=1))
     return found
+
+
+def _usable_or_placeholder() -> Any:
+    """Those that were found before count again: publishing a run twice finds the same."""
+    return or_(image_links.c.outcome == Outcome.OK, image_links.c.reason == Reason.PLACEHOLDER)
 
 
 def _read(engine: Engine, query: "Select[Any]") -> Iterator[Link]:

@@ -64,6 +64,7 @@ class Download:
     moved: bool = False  # every hop on the way was a permanent redirect
     wait_s: float | None = None
     body_bytes: int = 0
+    large: bool = False  # its place is taken until `Downloader.done_with`
     attempts: int = 1
 
     @property
@@ -150,15 +151,26 @@ class Downloader:
             content += chunk
             if len(content) > LARGE_BYTES:
                 break
-        if len(content) > LARGE_BYTES:
-            async with self._large:
-                async for chunk in reply.content.iter_chunked(CHUNK):
-                    content += chunk
-                    if len(content) > limit:
-                        return replace(too_large, body_bytes=len(content))
         if len(content) > limit:
             return replace(too_large, body_bytes=len(content))
-        return replace(said, content=bytes(content), body_bytes=len(content))
+        if len(content) <= LARGE_BYTES:
+            return replace(said, content=bytes(content), body_bytes=len(content))
+        await self._large.acquire()
+        try:
+            async for chunk in reply.content.iter_chunked(CHUNK):
+                content += chunk
+                if len(content) > limit:
+                    self._large.release()
+                    return replace(too_large, body_bytes=len(content))
+        except BaseException:
+            self._large.release()
+            raise
+        return replace(said, content=bytes(content), body_bytes=len(content), large=True)
+
+    def done_with(self, download: Download) -> None:
+        """What was downloaded has been looked at: a large body gives its place to the next one."""
+        if download.large:
+            self._large.release()
 
     async def _rules(self, url: str) -> HostRules:
         """The host's robots rules: read once, by the first who comes; the others wait for it."""

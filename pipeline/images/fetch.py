@@ -44,6 +44,7 @@ class Attempt:
     examined: Examined | None = None
     image_id: str | None = None
     known: Link | None = None
+    shared: bool = False  # the answer to another record's visit to the same address
 
     @property
     def verdict(self) -> tuple[Outcome, Reason | None, str]:
@@ -150,6 +151,7 @@ class Fetcher:
         self._examiners = ExitStack()
         self._same: dict[str, list[_Visit]] = {}  # visits that wait for the answer to the same address
         self._answers: dict[str, Attempt] = {}
+        self._rules_read: set[str] = set()
         self._last_trouble: dict[str, Download] = {}  # of each host
         self._changed = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
@@ -202,18 +204,18 @@ class Fetcher:
         if self._failure is not None:
             raise self._failure
 
-    def _put(self, visit: _Visit, *, again: bool = False) -> None:
+    def _put(self, visit: _Visit, *, again: bool = False, first: bool = False) -> None:
         """Queue a visit; an address that is being visited in this task is not visited a second time."""
         visited = visit.address.visited
         if not again:
             if visited in self._answers:
-                self._settle(visit, replace(self._answers[visited], address=visit.address))
+                self._settle(visit, replace(self._answers[visited], address=visit.address, shared=True))
                 return
             if visited in self._same:
                 self._same[visited].append(visit)
                 return
             self._same[visited] = []
-        self._queue.put(host_of(visited), visit, first=again)
+        self._queue.put(host_of(visited), visit, first=again or first)
 
     async def _visit(self, downloader: Downloader, host: Host[_Visit], visit: _Visit) -> None:
         started = time.monotonic()
@@ -233,7 +235,11 @@ class Fetcher:
             if download.passing and visit.attempt < self._settings.download_attempts and not host.down:
                 self._put(replace(visit, attempt=visit.attempt + 1), again=True)
                 return
-        self._answered(visit, await self._looked_at(visit.address, download, known))
+        try:
+            attempt = await self._looked_at(visit.address, download, known)
+        finally:
+            downloader.done_with(download)
+        self._answered(visit, attempt)
 
     def _known(self, visit: _Visit) -> Link | None:
         """What is remembered of the address, if it was the very same one under the same rules."""
@@ -248,7 +254,8 @@ class Fetcher:
         stats.visits += 1
         stats.bytes += download.body_bytes
         stats.not_modified += download.not_modified
-        if (rules := downloader.rules_of(visit.address.visited)) is not None and not stats.robots:
+        if (rules := downloader.rules_of(visit.address.visited)) is not None and host.name not in self._rules_read:
+            self._rules_read.add(host.name)
             stats.robots = rules.file
             stats.crawl_delay_s = rules.crawl_delay_s
             host.interval_s = max(host.interval_s, min(rules.crawl_delay_s, self._settings.crawl_delay_longest_s))
@@ -294,7 +301,7 @@ class Fetcher:
         self._answers[visited] = attempt
         self._settle(visit, attempt)
         for other in waiting:
-            self._settle(other, replace(attempt, address=other.address))
+            self._settle(other, replace(attempt, address=other.address, shared=True))
 
     def _settle(self, visit: _Visit, attempt: Attempt) -> None:
         job = visit.job
@@ -308,7 +315,7 @@ class Fetcher:
         if job.done:
             self._on_done(job)
         else:
-            self._put(_Visit(job))
+            self._put(_Visit(job), first=True)  # so that its piece need not wait for all others
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from pipeline.database import links
-from pipeline.database.links import Link, link_id, state_of
+from pipeline.database.links import Link, LinkState, link_id, state_of
 from pipeline.datasets.lake import Lake, Part, as_table
 from pipeline.datasets.run import Run
 from pipeline.datasets.schemas import IMAGES, OUTCOMES
@@ -223,6 +223,11 @@ class PieceWriter:
 
     def _link(self, job: Job, attempt: Attempt, places: Mapping[str, Place]) -> Link:
         row, address = _row(job, attempt, places), attempt.address
+        before = job.known.get(address.url)
+        if before is not None and before.image_id and attempt.verdict[1] in (*PASSING, Reason.BUDGET):
+            # Trouble that passes says nothing of the picture: what is known of it stays.
+            now = LinkState.UNREACHABLE if attempt.verdict[1] in PASSING else before.state
+            return replace(before, state=now, checked_at=self._run.created_at)
         same = {name: row[name] for name in _OF_LINK}
         state = state_of(row["outcome"], row["reason"], attempt.download.status, moved=attempt.download.moved)
         known = attempt.known if attempt.download.not_modified else None
@@ -339,7 +344,7 @@ def _counts(jobs: Sequence[Job], rows: Sequence[Mapping[str, Any]]) -> Counts:
         counts.extra["records_ok"] += any(attempt.ok for attempt in job.attempts)
         counts.extra["records_failed"] += bool(job.attempts) and all(one.verdict[1] in FAULTS for one in job.attempts)
         counts.extra["not_modified"] += sum(one.download.not_modified for one in job.attempts)
-        counts.extra["bytes"] += sum(one.download.body_bytes for one in job.attempts)
+        counts.extra["bytes"] += sum(one.download.body_bytes for one in job.attempts if not one.shared)
     return counts
 
 

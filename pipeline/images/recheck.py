@@ -20,7 +20,7 @@ from pipeline.datasets.lake import Lake, as_table, open_lake
 from pipeline.datasets.run import Run, named_run_id
 from pipeline.datasets.schemas import LINK_CHECKS
 from pipeline.datasets.stage import Batch, Counts, Result, groups_of, merge_results, plan_stage, publish_stage, run_batch
-from pipeline.domain.outcome import Outcome, Reason
+from pipeline.domain.outcome import Reason
 from pipeline.domain.scope import Scope, Selection
 from pipeline.images.addresses import Address, FetchedAs
 from pipeline.images.fetch import Attempt, Fetcher, Job
@@ -76,6 +76,9 @@ class _Seen:
     before: Link
     after: Link
     changed: bool
+    reason: str | None
+    detail: str
+    status: int | None
 
     def row(self) -> dict[str, Any]:
         after = self.after
@@ -86,9 +89,9 @@ class _Seen:
             "state_before": self.before.state,
             "state": after.state,
             "changed": self.changed,
-            "reason": after.reason,
-            "detail": after.detail,
-            "status": after.status,
+            "reason": self.reason,
+            "detail": self.detail,
+            "status": self.status,
             "final_url": after.final_url,
         }
 
@@ -99,7 +102,7 @@ def _recheck(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     seen = sorted(asyncio.run(_visit(list(_jobs(batch, known)), engine, lake, run, settings)), key=lambda one: one.after.id)
     counts = Counts()
     for one in seen:
-        counts.add(one.after.reason)
+        counts.add(one.reason)
         counts.extra[f"now_{one.after.state}"] += 1
         counts.extra["changed"] += one.changed
     rows = [one.row() | run.columns() for one in seen]
@@ -138,19 +141,10 @@ def _compared(before: Link, attempt: Attempt, now: datetime) -> _Seen:
     download = attempt.download
     changed = attempt.image_id is not None and attempt.image_id != before.image_id
     state = state_of(outcome, reason, download.status, moved=download.moved)
-    after = replace(
-        before,
-        state=state,
-        outcome=str(outcome),
-        reason=str(reason) if reason else None,
-        detail=" ".join(detail.split())[:500],
-        status=before.status if download.not_modified else download.status,
-        final_url=download.final_url,
-        checked_at=now,
-    )
-    if state is LinkState.UNREACHABLE or reason is Reason.BUDGET:
-        # Nothing is known anew: the verdict on the picture stays, only the state tells of the trouble.
-        after = replace(after, outcome=before.outcome, status=before.status)
-    if outcome is Outcome.OK and changed:
+    if reason is Reason.BUDGET:
+        state = LinkState(before.state)
+    # The verdict on the picture that we have stays: only its next enrichment, which stores what it sees, may change it.
+    after = replace(before, state=state, final_url=download.final_url or before.final_url, checked_at=now)
+    if changed:
         after = replace(after, etag=None, last_modified=None)
-    return _Seen(before, after, changed)
+    return _Seen(before, after, changed, str(reason) if reason else None, " ".join(detail.split())[:500], download.status)

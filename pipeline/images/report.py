@@ -5,20 +5,34 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.datasets.lake import Lake, Part
-from pipeline.datasets.run import Run
 from pipeline.domain.outcome import Outcome
 from pipeline.images.hosts import HostStats
 
 COLUMNS = ("provider", "outcome", "reason", "size_bytes")
 
 
-def hosts_of_batches(lake: Lake, run: Run) -> dict[str, HostStats]:
-    """What all batches of the run saw of each host, the most visited first."""
+def hosts_of_batches(lake: Lake, result_keys: Sequence[str]) -> dict[str, HostStats]:
+    """What the batches with these results saw of each host, the most visited first."""
     hosts: dict[str, HostStats] = {}
-    for key in lake.store.list(f"{run.folder}/images/pieces-"):
-        for name, value in lake.read_json(key)["hosts"].items():
-            hosts.setdefault(name, HostStats()).merge(HostStats.from_json(value))
+    for key in result_keys:
+        folder, _, name = key.rpartition("/")
+        for host, value in lake.read_json(f"{folder}/{name.replace('result-', 'pieces-')}")["hosts"].items():
+            hosts.setdefault(host, HostStats()).merge(HostStats.from_json(value))
     return dict(sorted(hosts.items(), key=lambda item: (-item[1].visits, item[0])))
+
+
+def count_pictures(lake: Lake, parts: Sequence[Part], hosts: dict[str, HostStats]) -> None:
+    """Set pictures and reasons of each host from the rows themselves: tries that were repeated count once."""
+    for stats in hosts.values():
+        stats.ok, stats.reasons = 0, Counter()
+    for part in parts:
+        for batch in lake.part_rows(part.key, ("host", "reason")):
+            for row in batch.to_pylist():
+                stats = hosts.setdefault(row["host"], HostStats())
+                if row["reason"]:
+                    stats.reasons[row["reason"]] += 1
+                else:
+                    stats.ok += 1
 
 
 def providers_of(lake: Lake, parts: Sequence[Part]) -> dict[str, dict[str, Any]]:

@@ -29,7 +29,7 @@ from pipeline.images.fetch import Fetcher, Job, fingerprint_of
 from pipeline.images.near_duplicates import publish_near_duplicates
 from pipeline.images.pieces import Checkpoint, PieceWriter, forget_links, save_remembered_links
 from pipeline.images.placeholders import take_out_placeholders
-from pipeline.images.report import hosts_of_batches, providers_of
+from pipeline.images.report import count_pictures, hosts_of_batches, providers_of
 from pipeline.images.shards import Spool
 from pipeline.quality.gates import check_failed_share, check_parts
 from pipeline.reporting.progress import Progress
@@ -71,9 +71,11 @@ def publish_images(run_key: str, result_keys: list[str], *, settings: Settings) 
     lake = open_lake(settings)
     run, engine = lake.run(run_key), connect(settings)
     result = merge_results(lake, STAGE, result_keys)
-    hosts = hosts_of_batches(lake, run)
+    written = {part.key for parts in result.parts.values() for part in parts}
+    hosts = hosts_of_batches(lake, result_keys)
     placeholders = take_out_placeholders(lake, run, result, engine, hosts, fewest=settings.placeholder_records)
     images = result.parts.get("images", [])
+    count_pictures(lake, images, hosts)
     extra = result.counts.extra
     check_failed_share(STAGE, extra["records_failed"], extra["records"], result.counts, settings, hosts=hosts)
     checks = check_parts(lake, run, "images", images)
@@ -85,6 +87,7 @@ def publish_images(run_key: str, result_keys: list[str], *, settings: Settings) 
         STAGE,
         result,
         ["images", OUTCOMES_OF_STAGE],
+        keep=written,  # published again, it begins with these
         checks=checks,
         hosts={name: stats.to_json() for name, stats in hosts.items()},
         providers=providers_of(lake, images),
