@@ -14,7 +14,7 @@ from pipeline.errors import CriticalError
 from pipeline.settings import Settings
 
 images = typer.Typer(no_args_is_help=True, help="Pictures: check files, take them out of the lake, re-check their addresses.")
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 140)  # tables in a file are not squeezed
 HOSTS_SHOWN = 30
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Engine, Select, and_, func, or_, select, update
+from sqlalchemy import Engine, Select, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.database.connection import begin_writing
@@ -150,12 +150,16 @@ def _due(link: Link, before: Link | None) -> dict[str, Any]:
     return {field.name: getattr(link, field.name) for field in fields(link)} | {"checks": checks, "next_check_at": due}
 
 
-def due(engine: Engine, lake: str, *, now: datetime, most: int) -> Iterator[str]:
-    """The keys of addresses that are due for a re-check, those that have waited longest first."""
+def due(engine: Engine, lake: str, *, now: datetime, most: int) -> Iterator[tuple[str, str]]:
+    """Key and state of addresses that are due for a re-check, those that have waited longest first."""
     table = image_links.c
-    query = select(table.id).where(table.lake == lake, table.next_check_at <= now).order_by(table.next_check_at, table.id)
+    query = (
+        select(table.id, table.state)
+        .where(table.lake == lake, table.next_check_at <= now)
+        .order_by(table.next_check_at, table.id)
+    )
     with engine.connect() as connection:
-        yield from connection.execute(query.limit(most)).scalars()
+        yield from ((row.id, row.state) for row in connection.execute(query.limit(most)))
 
 
 def states(engine: Engine, lake: str) -> list[tuple[str, str, int]]:
@@ -192,7 +196,7 @@ def placeholders(engine: Engine, lake: str) -> set[tuple[str, str, str]]:
     """What is known to stand for "no picture": (host, perceptual hash, tone)."""
     table = image_links.c
     query = select(table.host, table.perceptual_hash, table.tone).where(
-        table.lake == lake, table.state == LinkState.PLACEHOLDER, table.perceptual_hash.is_not(None)
+        table.lake == lake, table.reason == Reason.PLACEHOLDER, table.perceptual_hash.is_not(None)
     )
     with engine.connect() as connection:
         return {(row.host, row.perceptual_hash, row.tone or "") for row in connection.execute(query.distinct())}
@@ -221,10 +225,17 @@ def find_placeholders(engine: Engine, lake: str, hosts: Collection[str], *, fewe
                     table.tone == row.tone,
                     _usable_or_placeholder(),
                 )
-                for url in connection.execute(select(table.url).where(same)).scalars():
-                    found[url] = (row.perceptual_hash, row.n)
+                rows = connection.execute(select(table.id, table.url, table.checked_at, table.reason).where(same)).all()
+                found |= {one.url: (row.perceptual_hash, row.n) for one in rows}
+                new = [
+                    {"key": one.id, "due": one.checked_at + timedelta(days=RECHECK_DAYS[LinkState.PLACEHOLDER][0])}
+                    for one in rows
+                    if one.reason != Reason.PLACEHOLDER
+                ]
                 verdict = {"outcome": Outcome.REJECTED, "reason": Reason.PLACEHOLDER, "state": LinkState.PLACEHOLDER}
-                connection.execute(update(image_links).where(same).values(**verdict, checks=1))
+                change = update(image_links).where(table.id == bindparam("key"))
+                if new:
+                    connection.execute(change.values(**verdict, checks=1, next_check_at=bindparam("due")), new)
     return found
 
 

@@ -23,8 +23,8 @@ from pipeline.settings import Settings
 
 MAX_REDIRECTS = 5
 CHUNK = 262_144
-LARGE_BYTES = 4_000_000  # only a few bodies beyond this are read at once, so that memory stays bounded
-LARGE_AT_ONCE = 3
+LARGE_BYTES = 1_500_000  # bodies beyond this share a budget, so that memory stays bounded
+LARGE_TOGETHER = 60_000_000
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOVED = frozenset({301, 308})
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -64,13 +64,35 @@ class Download:
     moved: bool = False  # every hop on the way was a permanent redirect
     wait_s: float | None = None
     body_bytes: int = 0
-    large: bool = False  # its place is taken until `Downloader.done_with`
+    large: int = 0  # its share of the memory for large bodies, until `Downloader.done_with`
     attempts: int = 1
 
     @property
     def passing(self) -> bool:
         """Might a later try do better?"""
         return self.reason in PASSING
+
+
+class _Budget:
+    """So many bytes for all together; who comes first is served first, so that a large share is not passed by for ever."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._turn = asyncio.Lock()
+        self._given = asyncio.Event()
+
+    async def take(self, size: int) -> None:
+        """Wait until there is room; `size` is at most the whole."""
+        async with self._turn:
+            while self._free < size:
+                self._given.clear()
+                await self._given.wait()
+            self._free -= size
+
+    def give(self, size: int) -> None:
+        """Give it back."""
+        self._free += size
+        self._given.set()
 
 
 class Downloader:
@@ -80,7 +102,7 @@ class Downloader:
         self._session = session
         self._settings = settings
         self._folder = folder
-        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._large = _Budget(max(LARGE_TOGETHER, settings.image_max_bytes))
         self._robots: dict[str, asyncio.Task[HostRules]] = {}
 
     def rules_of(self, url: str) -> HostRules | None:
@@ -155,22 +177,23 @@ class Downloader:
             return replace(too_large, body_bytes=len(content))
         if len(content) <= LARGE_BYTES:
             return replace(said, content=bytes(content), body_bytes=len(content))
-        await self._large.acquire()
+        share = limit if "Content-Encoding" in reply.headers else min(limit, reply.content_length or limit)
+        await self._large.take(share)
         try:
             async for chunk in reply.content.iter_chunked(CHUNK):
                 content += chunk
                 if len(content) > limit:
-                    self._large.release()
+                    self._large.give(share)
                     return replace(too_large, body_bytes=len(content))
         except BaseException:
-            self._large.release()
+            self._large.give(share)
             raise
-        return replace(said, content=bytes(content), body_bytes=len(content), large=True)
+        return replace(said, content=bytes(content), body_bytes=len(content), large=share)
 
     def done_with(self, download: Download) -> None:
         """What was downloaded has been looked at: a large body gives its place to the next one."""
         if download.large:
-            self._large.release()
+            self._large.give(download.large)
 
     async def _rules(self, url: str) -> HostRules:
         """The host's robots rules: read once, by the first who comes; the others wait for it."""

@@ -305,12 +305,9 @@ class Fetcher:
 
     def _settle(self, visit: _Visit, attempt: Attempt) -> None:
         job = visit.job
-        outcome, reason, _ = attempt.verdict
-        stats = self._queue.host(host_of(attempt.address.visited)).stats
-        if outcome is Outcome.OK:
-            stats.ok += 1
-        else:
-            stats.reasons[str(reason)] += 1
+        if attempt.address.fetched_as is not FetchedAs.ORIGINAL and not attempt.ok:
+            # A stand-in that fails has no row, from which the report could count it.
+            self._queue.host(host_of(attempt.address.visited)).stats.reasons[str(attempt.verdict[1])] += 1
         job.settle(attempt)
         if job.done:
             self._on_done(job)

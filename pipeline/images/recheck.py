@@ -44,8 +44,8 @@ def plan_recheck(run_key: str, *, settings: Settings) -> list[str]:
     """Batches of addresses that are due, those that have waited longest first, at most RECHECKS_PER_RUN."""
     lake = open_lake(settings)
     run = lake.run(run_key)
-    ids = links.due(connect(settings), lake_id(lake.root), now=run.created_at, most=settings.rechecks_per_run)
-    groups = groups_of(ids, settings.images_per_batch)
+    due = links.due(connect(settings), lake_id(lake.root), now=run.created_at, most=settings.rechecks_per_run)
+    groups = groups_of(({"id": key, "state": state} for key, state in due), settings.images_per_batch)
     return plan_stage(lake, run, STAGE, groups, fingerprint="", max_batches=settings.max_batches)
 
 
@@ -98,7 +98,7 @@ class _Seen:
 
 def _recheck(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     started, engine = time.monotonic(), connect(settings)
-    known = links.known(engine, batch.items)
+    known = links.known(engine, [item["id"] for item in batch.items])
     seen = sorted(asyncio.run(_visit(list(_jobs(batch, known)), engine, lake, run, settings)), key=lambda one: one.after.id)
     counts = Counts()
     for one in seen:
@@ -112,8 +112,9 @@ def _recheck(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
 
 
 def _jobs(batch: Batch, known: dict[str, Link]) -> Iterator[Job]:
-    for position, key in enumerate(batch.items):
-        if (link := known.get(key)) is not None:
+    for position, item in enumerate(batch.items):
+        if (link := known.get(item["id"])) is not None:
+            link = replace(link, state=item["state"])  # as planned: a batch that is done again says the same
             address = Address(link.url, link.visited, FetchedAs(link.fetched_as), 0, "", "unknown")
             yield Job(position, {"record_id": link.record_id, "link": link}, [address], {link.url: link})
 
@@ -145,6 +146,7 @@ def _compared(before: Link, attempt: Attempt, now: datetime) -> _Seen:
         state = LinkState(before.state)
     # The verdict on the picture that we have stays: only its next enrichment, which stores what it sees, may change it.
     after = replace(before, state=state, final_url=download.final_url or before.final_url, checked_at=now)
+    status = before.status if download.not_modified else download.status
     if changed:
         after = replace(after, etag=None, last_modified=None)
-    return _Seen(before, after, changed, str(reason) if reason else None, " ".join(detail.split())[:500], download.status)
+    return _Seen(before, after, changed, str(reason) if reason else None, " ".join(detail.split())[:500], status)

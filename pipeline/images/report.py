@@ -22,9 +22,7 @@ def hosts_of_batches(lake: Lake, result_keys: Sequence[str]) -> dict[str, HostSt
 
 
 def count_pictures(lake: Lake, parts: Sequence[Part], hosts: dict[str, HostStats]) -> None:
-    """Set pictures and reasons of each host from the rows themselves: tries that were repeated count once."""
-    for stats in hosts.values():
-        stats.ok, stats.reasons = 0, Counter()
+    """Add pictures and reasons to each host from the rows themselves: tries that were repeated count once."""
     for part in parts:
         for batch in lake.part_rows(part.key, ("host", "reason")):
             for row in batch.to_pylist():
