@@ -33,7 +33,7 @@ run: setup ## The nightly job on this machine; COLLECTION=<folder> serves your o
 	touch $@
 
 test: .venv/.compiled ## Every test (under 15 minutes on 2 cores).
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 lint: setup ## Format check, ruff, mypy, import contracts.
 	$(BIN)/ruff format --check .

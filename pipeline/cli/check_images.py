@@ -1,7 +1,6 @@
 """`enrich images check`: the pipeline's own verdict on local files."""
 
 import json
-import resource
 import sys
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Any
 from pipeline.domain.identifiers import image_id
 from pipeline.domain.outcome import Outcome, Reason
 from pipeline.images.fetch import rules_of
+from pipeline.imaging import worker
 from pipeline.imaging.examine import Examiner
 from pipeline.imaging.placeholders import ImagesToRemove, load_images_to_remove
 from pipeline.settings import Settings
@@ -81,5 +81,4 @@ def _refused(outcome: Outcome, reason: Reason, detail: str) -> dict[str, Any]:
 
 def _timed(verdict: dict[str, Any], started: float, peak_mb: float = 0.0) -> dict[str, Any]:
     """The peak is that of the bounded process where one decoded the file, else this one's so far."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return verdict | {"seconds": round(time.monotonic() - started, 4), "peak_mb": round(peak_mb or own, 1)}
+    return verdict | {"seconds": round(time.monotonic() - started, 4), "peak_mb": round(peak_mb or worker.peak_mb(), 1)}

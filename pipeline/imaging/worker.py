@@ -89,7 +89,7 @@ def _held_to(found: Examined, complaints: str, rules: Rules) -> Examined:
 
 
 def _answer(outgoing: IO[bytes], found: Examined) -> None:
-    values = asdict(replace(found, jpeg=None, peak_mb=_peak_mb()))
+    values = asdict(replace(found, jpeg=None, peak_mb=peak_mb()))
     del values["jpeg"]
     text = json.dumps(values).encode()
     outgoing.write(HEADER.pack(len(text), len(found.jpeg or b"")))
@@ -107,7 +107,8 @@ def _forget_peak() -> None:
         return
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
+    """Largest resident memory of this process; not `ru_maxrss`, which begins with that of the parent at the fork."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
             return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
