@@ -1,6 +1,7 @@
 """Pictures out of the lake again: one by its id, or a run's as a folder that any tool and this pipeline can read."""
 
 import csv
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
@@ -18,6 +19,7 @@ from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
 
 _AT_ONCE = 500
+_LONGEST_NAME = 100  # characters of an id in a file name, of which systems take 255 bytes
 _RECORD_COLUMNS = ("record_id", "title", "creators", "year", "provider", "data_provider", "rights")
 _IMAGE_COLUMNS = ("record_id", "image_id", "image_url", "provider", "rights", "shard_uri", "shard_offset", "shard_size")
 
@@ -52,9 +54,13 @@ def export_run(run_key: str, folder: Path, *, most: int | None, settings: Settin
     run = lake.run(run_key)
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "metadata.csv"
-    if table.exists() and not (folder / ".exported").exists():
+    mark = folder / ".exported"
+    if table.exists() and not mark.exists():
         raise PermanentError(f"{table} is there already and was not written by an export; choose another folder")
-    (folder / ".exported").write_text(run.run_id)
+    this = f"{run.run_id} attempt {run.attempt}"
+    if not mark.exists():
+        mark.write_text(this)
+    goes_on = mark.read_text() == this  # else the files are another run's pictures
     count, find = 0, _in_step(lake, run)
     total = sum(part.rows for part in lake.parts(run, "images"))
     with (
@@ -64,13 +70,14 @@ def export_run(run_key: str, folder: Path, *, most: int | None, settings: Settin
         writer = csv.DictWriter(handle, EXPECTED, restval="", extrasaction="ignore")
         writer.writeheader()
         for rows in groups_of(_pictures(lake, run, most), _AT_ONCE):
-            for row, content in _with_content(lake, rows, folder):
+            for row, content in _with_content(lake, rows, folder if goes_on else None):
                 name = _file_name(row)
                 if content is not None:
                     (folder / name).write_bytes(content)
                 writer.writerow(_line(row, find(row["record_id"]), name))
             count += len(rows)
             progress.advance(len(rows))
+    mark.write_text(this)
     return count
 
 
@@ -96,11 +103,11 @@ def _in_step(lake: Lake, run: Run) -> Callable[[str], dict[str, Any]]:
     return find
 
 
-def _with_content(lake: Lake, rows: list[dict[str, Any]], folder: Path) -> Iterator[tuple[dict[str, Any], bytes | None]]:
-    """Each row with its JPEG; None when its file is there already with the right size."""
+def _with_content(lake: Lake, rows: list[dict[str, Any]], folder: Path | None) -> Iterator[tuple[dict[str, Any], bytes | None]]:
+    """Each row with its JPEG; None when its file is in `folder` already with the right size."""
     for shard, group in groupby(rows, key=lambda row: row["shard_uri"]):
         members = list(group)
-        missing = [row for row in members if not _is_there(folder / _file_name(row), row["shard_size"])]
+        missing = [row for row in members if not (folder and _is_there(folder / _file_name(row), row["shard_size"]))]
         contents = lake.store.get_ranges(shard, [(row["shard_offset"], row["shard_size"]) for row in missing])
         by_record = dict(zip((row["record_id"] for row in missing), contents, strict=True))
         for row in members:
@@ -112,7 +119,12 @@ def _is_there(path: Path, size: int) -> bool:
 
 
 def _file_name(row: Mapping[str, Any]) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", row["record_id"].strip("/")) + ".jpg"
+    """`/1/a` becomes `1_a.jpg`; an id that cannot be read back from its name carries a hash, so that no two share a file."""
+    identity: str = row["record_id"]
+    if re.fullmatch(r"/[A-Za-z0-9.-]+/[A-Za-z0-9_.-]+", identity) and len(identity) <= _LONGEST_NAME:
+        return identity[1:].replace("/", "_", 1) + ".jpg"
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", identity.strip("/"))[:_LONGEST_NAME]
+    return f"{readable}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.jpg"
 
 
 def _line(row: Mapping[str, Any], record: Mapping[str, Any], name: str) -> dict[str, Any]:

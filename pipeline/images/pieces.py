@@ -23,7 +23,7 @@ from pipeline.database.links import Link, LinkState, link_id, state_of
 from pipeline.datasets.lake import Lake, Part, as_table
 from pipeline.datasets.run import Run
 from pipeline.datasets.schemas import IMAGES, OUTCOMES
-from pipeline.datasets.stage import Batch, Counts
+from pipeline.datasets.stage import Batch, Counts, outcomes_dataset
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.images.addresses import FetchedAs
 from pipeline.images.download import PASSING, host_of
@@ -161,7 +161,9 @@ class PieceWriter:
         places, shards = self._store(number, generation, attempts)
         rows = [_row(job, attempt, places) | self._run.columns() for job, attempt in attempts]
         refused = [_outcome_row(row) | self._run.columns() for row in rows if row["reason"]]
-        piece, name = f"{number:03d}", f"outcomes/stage={self._batch.stage}"
+        # What was done again has a name of its own: readers keep what is published until the new rows are.
+        piece = f"{number:03d}" if generation == 1 else f"{number:03d}-{generation:02d}"
+        name = outcomes_dataset(self._batch.stage)
         images = self._lake.write_part(self._run, "images", self._batch.number, [as_table("images", rows)], IMAGES, piece=piece)
         outcomes = self._lake.write_part(
             self._run, name, self._batch.number, [as_table("outcomes", refused)], OUTCOMES, piece=piece

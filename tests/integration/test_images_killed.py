@@ -316,6 +316,33 @@ def test_a_picture_that_changed_meanwhile_goes_to_a_shard_of_its_own(host: Image
     assert {name: shards_in(settings)[name] for name in kept} == {name: shards[name] for name in kept}
 
 
+def test_readers_see_the_rows_of_before_until_what_was_tried_again_is_published(
+    host: ImageHost, settings: Settings, tmp_path: Path
+) -> None:
+    """Killed in its second pass, after the first of two pieces that had failures."""
+    settings.images_per_shard = 2
+    records = [record(f"/1/r{number:03d}", host.draw(f"/{number}", number)) for number in range(6)]
+    for path in ("/0", "/4"):
+        host.pages[path] = Page(status=503, headers={"Retry-After": "0"})
+    task = Task(settings, host, tmp_path / "processes", records)
+    do_images(settings, task.key)
+    before, files = rows_of(settings, task.key), data_files(settings)
+    host.draw("/0", 0)
+    host.draw("/4", 4, wait_s=30.0)
+    command = task.start()
+    assert ready(lambda: len(links_with_picture(settings)) == 5, command) and command.kill()
+    assert rows_of(settings, task.key) == before
+    assert {name: content for name, content in data_files(settings).items() if name in files} == files
+    host.draw("/4", 4)
+    do_images(settings, task.key)
+    assert verdicts(rows_of(settings, task.key)) == [("ok", None)] * 6
+    assert [len(stored(settings, row)) == row["shard_size"] for row in rows_of(settings, task.key)] == [True] * 6
+
+
+def links_with_picture(settings: Settings) -> list[dict[str, Any]]:
+    return [row for row in links_in(settings) if row["place"]]
+
+
 def test_the_report_of_a_batch_that_was_done_again_still_counts_every_picture(host: ImageHost, settings: Settings) -> None:
     key, _ = with_failure(host, settings)
     do_images(settings, key)
