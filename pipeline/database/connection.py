@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
@@ -88,21 +88,27 @@ def _no_room(context: ExceptionContext) -> None:
 
 
 def _migrate(engine: Engine) -> None:
+    """Bring the schema up to date; alembic is imported only where there is something to do."""
+    with engine.connect() as connection:
+        if _is_newest(connection):
+            return
     from alembic import command
     from alembic.config import Config
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    newest = ScriptDirectory.from_config(config).get_current_head()
-    with engine.connect() as connection:
-        if MigrationContext.configure(connection).get_current_revision() == newest:
-            return
     with _ONE_THREAD, engine.connect() as connection, _one_process(connection):
-        if MigrationContext.configure(connection).get_current_revision() != newest:
+        if not _is_newest(connection):
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def _is_newest(connection: Connection) -> bool:
+    """A migration's file begins with its revision."""
+    newest = max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py")).partition("_")[0]
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == newest
 
 
 @contextmanager

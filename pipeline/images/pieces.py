@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 
 from pipeline.database import links
 from pipeline.database.links import Link, LinkState, link_id, state_of
-from pipeline.datasets.lake import Lake, Part, as_table
+from pipeline.datasets.lake import Lake, Part, flat_table
 from pipeline.datasets.run import Run
 from pipeline.datasets.schemas import IMAGES, OUTCOMES
 from pipeline.datasets.stage import Batch, Counts, outcomes_dataset
@@ -164,9 +164,11 @@ class PieceWriter:
         # What was done again has a name of its own: readers keep what is published until the new rows are.
         piece = f"{number:03d}" if generation == 1 else f"{number:03d}-{generation:02d}"
         name = outcomes_dataset(self._batch.stage)
-        images = self._lake.write_part(self._run, "images", self._batch.number, [as_table("images", rows)], IMAGES, piece=piece)
+        images = self._lake.write_part(
+            self._run, "images", self._batch.number, [flat_table("images", rows)], IMAGES, piece=piece
+        )
         outcomes = self._lake.write_part(
-            self._run, name, self._batch.number, [as_table("outcomes", refused)], OUTCOMES, piece=piece
+            self._run, name, self._batch.number, [flat_table("outcomes", refused)], OUTCOMES, piece=piece
         )
         parts = {"images": [images], name: [outcomes], "shards": shards}
         found = [self._link(job, attempt, places) for job, attempt in attempts]
@@ -248,7 +250,7 @@ class PieceWriter:
 
     def _remember(self, number: int, found: Sequence[Link]) -> None:
         """The links lie beside the checkpoint until the batch has ended: a kill between the two loses none."""
-        value = [{**asdict(link), "checked_at": link.checked_at.isoformat(), "next_check_at": None} for link in found]
+        value = [{**vars(link), "checked_at": link.checked_at.isoformat(), "next_check_at": None} for link in found]
         self._lake.store.put_bytes(links_key(self._batch, number), json.dumps(value).encode())
 
 

@@ -23,7 +23,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 # A JPEG is decoded at the smallest scale that leaves so much more than is kept: what is then lost against a full decode
 # cannot be seen (39 dB mean PSNR).
-OVERSAMPLED = 1.4
+OVERSAMPLED = 1.2
 # Grey levels (0–255): a picture below both shows nothing.
 NEAR_BLANK_DEVIATION = 2.0
 NEAR_BLANK_RANGE = 24.0
@@ -78,7 +78,7 @@ class Inspection:
 
 
 def inspect_image(content: bytes, limits: Limits, *, target_side_px: int) -> Inspection:
-    """Look at a file's bytes; a large picture comes back smaller, its long side still ≥ 1.4 × `target_side_px`."""
+    """Look at a file's bytes; a large picture comes back smaller, its long side still ≥ 1.2 × `target_side_px`."""
     if not content:
         return _rejected(Reason.NOT_AN_IMAGE, "zero bytes")
     if content[:512].lstrip().lower().startswith(_MARKUP):
@@ -114,7 +114,8 @@ def _inspect(content: bytes, limits: Limits, target_side_px: int) -> Inspection:
             raise
         except Exception as error:  # noqa: BLE001  hostile bytes make a decoder raise anything; the verdict records it
             return rejected(_undecoded(image, content, error), str(error))
-        grey = picture.reduce(max(1, min(picture.size) // 256)).convert("L")
+        times_too_large = min(picture.size) // 256
+        grey = (picture.reduce(times_too_large) if times_too_large > 1 else picture).convert("L")
         if _nothing_to_see(grey):
             return rejected(Reason.NEAR_BLANK, "one colour all over")
         return Inspection(Outcome.OK, None, "", mime, width, height, picture, grey, credit_of(image))
