@@ -102,14 +102,16 @@ class Examiner:
             return examine_here(content, self._rules)
         if len(content) > self._rules.memory_mb * _MEGABYTE // 2:
             return _refused(Reason.BOMB, f"{len(content)} bytes cannot be decoded in {self._rules.memory_mb} MB")
-        try:
-            return self._examine_there(content)
-        except TimeoutError:
-            self.close()
-            return _refused(Reason.BOMB, f"decoding takes longer than {self._rules.seconds:g} s")
-        except (BrokenPipeError, EOFError):
-            code = self.close()
-            return _refused(Reason.CORRUPT, f"the decoder crashed on it (exit status {code})")
+        code = None
+        for _ in range(2):  # a process that was killed for others' sake says nothing of the file: a fresh one tells
+            try:
+                return self._examine_there(content)
+            except TimeoutError:
+                self.close()
+                return _refused(Reason.BOMB, f"decoding takes longer than {self._rules.seconds:g} s")
+            except (BrokenPipeError, EOFError):
+                code = self.close()
+        return _refused(Reason.CORRUPT, f"the decoder crashed on it (exit status {code})")
 
     def _examine_there(self, content: bytes) -> Examined:
         process = self._running()

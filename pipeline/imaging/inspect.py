@@ -22,7 +22,7 @@ from pipeline.imaging.colours import rgb
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 # A JPEG is decoded at the smallest scale that leaves so much more than is kept: what is then lost against a full decode
-# cannot be seen (39 dB mean PSNR).
+# cannot be seen (38.6 dB mean PSNR at 400 px, 36.7 at 256 px).
 OVERSAMPLED = 1.2
 # Grey levels (0–255): a picture below both shows nothing.
 NEAR_BLANK_DEVIATION = 2.0

@@ -207,6 +207,19 @@ def test_a_process_that_is_gone_between_two_files_costs_neither_of_them() -> Non
         assert examiner._process is not None and examiner._process.pid != first.pid
 
 
+def test_a_process_that_is_killed_for_others_sake_says_nothing_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = shlex.quote(sys.executable)
+    script, flag = tmp_path / "stand-in", shlex.quote(str(tmp_path / "killed"))
+    script.write_text(f'#!/bin/sh\nif [ ! -e {flag} ]; then touch {flag}; kill -9 $$; fi\nexec {python} "$@"\n')
+    script.chmod(0o755)
+    with Examiner(RULES) as examiner, monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(script))
+        assert examiner.examine(ODD).outcome is Outcome.OK
+    assert (tmp_path / "killed").exists()
+
+
 HANGS = {
     "never answers": "say(bytes(8)); read_request(); time.sleep(60)",
     "stops within its answer": "say(bytes(8)); read_request(); say(struct.pack('>II', 400, 0) + b'{'); time.sleep(60)",
