@@ -31,6 +31,7 @@ from pipeline.images.pieces import Checkpoint, PieceWriter, forget_links, save_r
 from pipeline.images.placeholders import take_out_placeholders
 from pipeline.images.report import count_pictures, hosts_of_batches, providers_of
 from pipeline.images.shards import Spool
+from pipeline.imaging.memory import keep_buffers
 from pipeline.quality.gates import check_failed_share, check_parts
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
@@ -132,6 +133,7 @@ def _candidates(lake: Lake, run: Run, settings: Settings) -> Iterator[dict[str, 
 
 def _download(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     started = time.monotonic()
+    keep_buffers()
     engine, checkpoint = connect(settings), Checkpoint.read(lake, batch)
     save_remembered_links(lake, batch, checkpoint, engine)
     asyncio.run(_fetch_missing(lake, run, batch, checkpoint, engine, settings))
