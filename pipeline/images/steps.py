@@ -98,11 +98,11 @@ def publish_images(run_key: str, result_keys: list[str], *, settings: Settings) 
 
 
 def _publish_shards(lake: Lake, run: Run, engine: Engine, new: Sequence[Part]) -> None:
-    """List the run's shards: the new ones, and all that were listed before, as rows of any run may lead there."""
+    """List the run's shards: the new ones, and those of earlier tries that some address's picture still lies in."""
     used = links.shards_in_use(engine, lake_id(lake.root), run.dataset_folder("shards"))
     keys = {part.key for part in new}
     before = lake.parts(run, "shards") if lake.is_published(run, "shards") else []
-    lake.publish(run, "shards", [*new, *(part for part in before if part.key not in keys)], keep=used)
+    lake.publish(run, "shards", [*new, *(part for part in before if part.key in used - keys)], keep=used)
 
 
 def _record_count(lake: Lake, run: Run) -> int:
