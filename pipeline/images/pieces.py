@@ -64,9 +64,10 @@ class Piece:
 
 @dataclass
 class Checkpoint:
-    """How far a batch has come."""
+    """How far a batch has come in an attempt of its run; file names tell attempts apart, so generations begin anew."""
 
     fingerprint: str
+    attempt: int
     pieces: dict[int, Piece] = field(default_factory=dict)
     hosts: dict[str, HostStats] = field(default_factory=dict)
     generations: dict[int, int] = field(default_factory=dict)  # of pieces that have to be done again
@@ -77,31 +78,34 @@ class Checkpoint:
         return f"{batch.folder}/pieces-{batch.number:05d}.json"
 
     @classmethod
-    def read(cls, lake: Lake, batch: Batch) -> "Checkpoint":
-        """The checkpoint of a batch: nothing done, when there is none or when its items or settings were others.
+    def read(cls, lake: Lake, batch: Batch, attempt: int) -> "Checkpoint":
+        """The checkpoint of a batch: nothing done, when there is none or when its attempt, items or settings were others.
 
         A batch that had come to its end is done again for the pieces that met passing trouble.
         """
         try:
             value = lake.read_json(cls.key(batch))
         except FileNotFoundError:
-            return cls(batch.fingerprint)
+            return cls(batch.fingerprint, attempt)
+        if value.get("attempt") != attempt:
+            return cls(batch.fingerprint, attempt)
         pieces = {int(number): Piece.from_json(piece) for number, piece in value["pieces"].items()}
         generations = {number: piece.generation for number, piece in pieces.items()}
         generations |= {
             int(number): generation for number, generation in value["generations"].items() if int(number) not in pieces
         }
         if value["fingerprint"] != batch.fingerprint:
-            return cls(batch.fingerprint, generations=generations)
+            return cls(batch.fingerprint, attempt, generations=generations)
         ended = lake.store.exists(batch.result_key)
         hosts = {} if ended else {name: HostStats.from_json(stats) for name, stats in value["hosts"].items()}
         kept = {number: piece for number, piece in pieces.items() if not (ended and piece.has_passing_trouble)}
-        return cls(batch.fingerprint, kept, hosts, generations)
+        return cls(batch.fingerprint, attempt, kept, hosts, generations)
 
     def write(self, lake: Lake, batch: Batch) -> None:
         """Write it down."""
         value = {
             "fingerprint": self.fingerprint,
+            "attempt": self.attempt,
             "pieces": {number: piece.to_json() for number, piece in sorted(self.pieces.items())},
             "hosts": {name: stats.to_json() for name, stats in sorted(self.hosts.items())},
             "generations": self.generations,

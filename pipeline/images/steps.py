@@ -134,7 +134,7 @@ def _candidates(lake: Lake, run: Run, settings: Settings) -> Iterator[dict[str, 
 def _download(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     started = time.monotonic()
     keep_buffers()
-    engine, checkpoint = connect(settings), Checkpoint.read(lake, batch)
+    engine, checkpoint = connect(settings), Checkpoint.read(lake, batch, run.attempt)
     save_remembered_links(lake, batch, checkpoint, engine)
     asyncio.run(_fetch_missing(lake, run, batch, checkpoint, engine, settings))
     pieces = [piece for _, piece in sorted(checkpoint.pieces.items())]
