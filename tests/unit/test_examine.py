@@ -220,6 +220,15 @@ def test_a_process_that_is_killed_for_others_sake_says_nothing_of_its_file(
     assert (tmp_path / "killed").exists()
 
 
+def test_a_decoder_that_crashes_late_is_not_given_the_time_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = replace(RULES, seconds=2.0)
+    with Examiner(rules) as examiner, monkeypatch.context() as patch:
+        StandIn(tmp_path, patch, "say(bytes(8)); read_request(); time.sleep(1.5); os.abort()")
+        found = examiner.examine(ODD)
+    assert found.reason is Reason.CORRUPT and "crashed" in found.detail
+    assert len((tmp_path / "process").read_text().split()) == 1
+
+
 HANGS = {
     "never answers": "say(bytes(8)); read_request(); time.sleep(60)",
     "stops within its answer": "say(bytes(8)); read_request(); say(struct.pack('>II', 400, 0) + b'{'); time.sleep(60)",
@@ -308,7 +317,7 @@ MORE_FILES = {
 @pytest.mark.parametrize("name", sorted(MORE_FILES))
 def test_the_bounded_process_reaches_the_very_verdict_that_is_reached_here(name: str, examiner: Examiner) -> None:
     content = MORE_FILES[name]
-    here, there = examine_here(content, RULES), examiner._examine_there(content)
+    here, there = examine_here(content, RULES), examiner._examine_there(content, RULES.seconds)
     assert replace(there, peak_mb=0.0) == here
     assert replace(examiner.examine(content), peak_mb=0.0) == here
     assert there.peak_mb > 0
