@@ -9,7 +9,8 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -150,6 +151,7 @@ class Fetcher:
         self._own = threading.local()
         self._examiners = ExitStack()
         self._same: dict[str, list[_Visit]] = {}  # visits that wait for the answer to the same address
+        self._several: frozenset[str] = frozenset()  # addresses that several records name: their answers are kept
         self._answers: dict[str, Attempt] = {}
         self._rules_read: set[str] = set()
         self._last_trouble: dict[str, Download] = {}  # of each host
@@ -164,8 +166,7 @@ class Fetcher:
         """Visit until every job is done; `on_done` is called in the event loop's thread."""
         self._on_done = on_done
         async with open_downloader(self._settings, folder=self._folder) as downloader:
-            for job in jobs:
-                self._put(_Visit(job))
+            self._put_all(list(jobs))
             try:
                 while self._queue.waiting or self._running:
                     self._changed.clear()
@@ -177,6 +178,12 @@ class Fetcher:
             finally:
                 for task in self._running:
                     task.cancel()
+
+    def _put_all(self, jobs: Sequence[Job]) -> None:
+        times = Counter(address.visited for job in jobs for address in job.addresses)
+        self._several = frozenset(visited for visited, count in times.items() if count > 1)
+        for job in jobs:
+            self._put(_Visit(job))
 
     @property
     def stats(self) -> dict[str, HostStats]:
@@ -298,7 +305,8 @@ class Fetcher:
         """Settle the visit, and those that wait for the same address."""
         visited = visit.address.visited
         waiting = self._same.pop(visited, [])
-        self._answers[visited] = attempt
+        if visited in self._several:
+            self._answers[visited] = attempt
         self._settle(visit, attempt)
         for other in waiting:
             self._settle(other, replace(attempt, address=other.address, shared=True))

@@ -67,13 +67,13 @@ def examine_here(content: bytes, rules: Rules) -> Examined:
     verdict = Examined(
         found.outcome, found.reason, found.detail[:500], found.mime, found.width_px, found.height_px, found.credit
     )
-    if found.picture is None or found.grey is None:
+    if found.pixels is None or found.grey is None:
         return verdict
     return replace(
         verdict,
         perceptual_hash=perceptual_hash(found.grey),
         sketch=sketch(found.grey),
-        jpeg=normalised_jpeg(found.picture, side_px=rules.side_px, quality=rules.quality),
+        jpeg=normalised_jpeg(found.pixels, side_px=rules.side_px, quality=rules.quality),
     )
 
 
@@ -131,8 +131,9 @@ class Examiner:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             command = [sys.executable, "-m", "pipeline.imaging.worker", json.dumps(_as_json(self._rules))]
+            one_thread = {**os.environ, "RAYON_NUM_THREADS": "1"}  # of kornia_rs: each core's would count as memory
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0, env=one_thread
             )
             assert self._process.stdout is not None
             _read(self._process.stdout, HEADER.size, time.monotonic() + 60)  # it has started: its imports cost no file's time

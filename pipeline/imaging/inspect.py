@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from math import ceil, log2
 from typing import Any
 
+import numpy as np
 import simplejpeg
+from kornia_rs.imgproc import gray_from_rgb
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageStat
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -21,8 +24,8 @@ from pipeline.imaging.colours import rgb
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
-# A JPEG is decoded at the smallest scale that leaves so much more than is kept: what is then lost against a full decode
-# cannot be seen (38.6 dB mean PSNR at 400 px, 36.7 at 256 px).
+# A JPEG is decoded at the smallest halving that leaves so much more than is kept: what is then lost against a full decode
+# cannot be seen (`make bench BENCH=images` states it in dB), and the scales between halvings have no fast code in the decoder.
 OVERSAMPLED = 1.2
 # Grey levels (0–255): a picture below both shows nothing.
 NEAR_BLANK_DEVIATION = 2.0
@@ -60,8 +63,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Inspection:
-    """The verdict on one file. `picture` is upright RGB, and only there when the outcome is ok, as is `grey`: small, to
-    be looked at as a whole.
+    """The verdict on one file. `pixels` (height × width × 3, uint8) are upright sRGB, and only there when the outcome is
+    ok, as is `grey`: small, to be looked at as a whole.
 
     `width_px` and `height_px` are the header's, before any turn; `credit` is what the file itself says of its makers.
     """
@@ -72,7 +75,7 @@ class Inspection:
     mime: str | None = None
     width_px: int | None = None
     height_px: int | None = None
-    picture: Image.Image | None = None
+    pixels: NDArray[np.uint8] | None = None
     grey: Image.Image | None = None
     credit: str = ""
 
@@ -109,16 +112,16 @@ def _inspect(content: bytes, limits: Limits, target_side_px: int) -> Inspection:
         if problem := _out_of_bounds(width, height, limits):
             return rejected(*problem)
         try:
-            picture = upright_rgb(_decoded(image, content, target_side_px), orientation(image), target_side_px=target_side_px)
+            pixels = _pixels(image, content, target_side_px)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  hostile bytes make a decoder raise anything; the verdict records it
             return rejected(_undecoded(image, content, error), str(error))
-        times_too_large = min(picture.size) // 256
-        grey = (picture.reduce(times_too_large) if times_too_large > 1 else picture).convert("L")
+        grey = Image.fromarray(np.asarray(gray_from_rgb(pixels))[:, :, 0])
+        grey = grey.reduce(max(1, min(grey.size) // 256))
         if _nothing_to_see(grey):
             return rejected(Reason.NEAR_BLANK, "one colour all over")
-        return Inspection(Outcome.OK, None, "", mime, width, height, picture, grey, credit_of(image))
+        return Inspection(Outcome.OK, None, "", mime, width, height, pixels, grey, credit_of(image))
 
 
 def _out_of_bounds(width: int, height: int, limits: Limits) -> tuple[Reason, str] | None:
@@ -132,10 +135,20 @@ def _out_of_bounds(width: int, height: int, limits: Limits) -> tuple[Reason, str
     return None
 
 
+def _pixels(image: Image.Image, content: bytes, target_side_px: int) -> NDArray[np.uint8]:
+    """All pixels of the first frame, upright, in sRGB, or an error: damage anywhere must show."""
+    jpeg = image.format in _JPEGS
+    decoded = _decoded_jpeg(image, content, target_side_px) if jpeg else _decoded(image, content, target_side_px)
+    turn = orientation(image)  # only now: Pillow turns a TIFF by itself when it decodes it
+    if isinstance(decoded, np.ndarray):
+        if turn not in _TURNS and not image.info.get("icc_profile"):
+            return decoded  # what most museums send is there already, and not copied
+        decoded = Image.fromarray(decoded)
+        decoded.info = image.info
+    return np.asarray(upright_rgb(decoded, turn, target_side_px=target_side_px))
+
+
 def _decoded(image: Image.Image, content: bytes, target_side_px: int) -> Image.Image:
-    """All pixels of the first frame, or an error: damage anywhere must show."""
-    if image.format in _JPEGS:
-        return _decoded_jpeg(image, content, target_side_px)
     if image.format == "BMP":
         _check_run_lengths(image, content)
     if image.format == "JPEG2000" and image.width * image.height > _JP2_WHOLE_PIXELS:
@@ -146,25 +159,24 @@ def _decoded(image: Image.Image, content: bytes, target_side_px: int) -> Image.I
 
 def _leave_out_details(image: Image.Image, target_side_px: int) -> None:
     """A large JPEG 2000 without its highest resolutions: its decoder takes 16 bytes a pixel."""
-    halvings = int(log2(max(1.0, max(image.size) / (OVERSAMPLED * target_side_px))))
-    image.reduce = halvings  # type: ignore[assignment,method-assign]
+    image.reduce = _halvings(image, target_side_px)  # type: ignore[assignment,method-assign]
 
 
-def _decoded_jpeg(image: Image.Image, content: bytes, target_side_px: int) -> Image.Image:
+def _halvings(image: Image.Image, target_side_px: int) -> int:
+    """How often the picture can be halved and still be `OVERSAMPLED`."""
+    return int(log2(max(1.0, max(image.size) / (OVERSAMPLED * target_side_px))))
+
+
+def _decoded_jpeg(image: Image.Image, content: bytes, target_side_px: int) -> Image.Image | NDArray[np.uint8]:
     """With the only decoder that notices damage inside the file; it also decodes at a reduced scale (DCT scaling)."""
-    scale = min(1.0, OVERSAMPLED * target_side_px / max(image.size))
-    height, width = (int(side * scale) for side in (image.height, image.width))
+    height, width = (side >> _halvings(image, target_side_px) for side in (image.height, image.width))
     if image.mode not in ("RGB", "L"):  # CMYK, YCCK: simplejpeg says whether they are whole, Pillow knows their colours
         _strictly(image, content, colorspace="CMYK", min_height=height, min_width=width)
         image.draft(None, (width, height))
         image.load()
         return image
-    pixels = _strictly(image, content, min_height=height, min_width=width)
-    if pixels is None:
-        return image
-    decoded = Image.fromarray(pixels)
-    decoded.info = image.info
-    return decoded
+    pixels: NDArray[np.uint8] | None = _strictly(image, content, min_height=height, min_width=width)
+    return image if pixels is None else pixels
 
 
 def _strictly(image: Image.Image, content: bytes, **options: Any) -> Any:

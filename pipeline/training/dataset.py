@@ -97,7 +97,7 @@ def _load_pixels(
 def _prepared(path: Path, limits: Limits, side_px: int, settings: Settings) -> Pixels | None:
     """Through the same JPEG derivative as in the nightly run, so that the network sees the same pixels."""
     inspection = inspect_image(path.read_bytes(), limits, target_side_px=settings.derivative_side_px)
-    if inspection.picture is None:
+    if inspection.pixels is None:
         return None
-    jpeg = normalised_jpeg(inspection.picture, side_px=settings.derivative_side_px, quality=settings.derivative_quality)
+    jpeg = normalised_jpeg(inspection.pixels, side_px=settings.derivative_side_px, quality=settings.derivative_quality)
     return network_input(decode_derivative(jpeg), side_px)

@@ -584,7 +584,7 @@ NAMES = {
     "source": "{http://purl.org/dc/elements/1.1/}source",
     "provider": "{http://ns.adobe.com/photoshop/1.0/}Credit",
 }
-JPEG = normalised_jpeg(scene(), side_px=200, quality=90)
+JPEG = normalised_jpeg(np.asarray(scene()), side_px=200, quality=90)
 
 
 def _said(jpeg: bytes) -> dict[str, str]:
