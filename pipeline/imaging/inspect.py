@@ -24,8 +24,8 @@ from pipeline.imaging.colours import rgb
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
-# A JPEG is decoded at the smallest halving that leaves so much more than is kept: what is then lost against a full decode
-# cannot be seen (`make bench BENCH=images` states it in dB), and the scales between halvings have no fast code in the decoder.
+# A JPEG is decoded at the smallest scale that leaves so much more than is kept: what is then lost against a full decode
+# cannot be seen (`make bench BENCH=images` states it in dB).
 OVERSAMPLED = 1.2
 # Grey levels (0–255): a picture below both shows nothing.
 NEAR_BLANK_DEVIATION = 2.0
@@ -159,17 +159,14 @@ def _decoded(image: Image.Image, content: bytes, target_side_px: int) -> Image.I
 
 def _leave_out_details(image: Image.Image, target_side_px: int) -> None:
     """A large JPEG 2000 without its highest resolutions: its decoder takes 16 bytes a pixel."""
-    image.reduce = _halvings(image, target_side_px)  # type: ignore[assignment,method-assign]
-
-
-def _halvings(image: Image.Image, target_side_px: int) -> int:
-    """How often the picture can be halved and still be `OVERSAMPLED`."""
-    return int(log2(max(1.0, max(image.size) / (OVERSAMPLED * target_side_px))))
+    halvings = int(log2(max(1.0, max(image.size) / (OVERSAMPLED * target_side_px))))
+    image.reduce = halvings  # type: ignore[assignment,method-assign]
 
 
 def _decoded_jpeg(image: Image.Image, content: bytes, target_side_px: int) -> Image.Image | NDArray[np.uint8]:
     """With the only decoder that notices damage inside the file; it also decodes at a reduced scale (DCT scaling)."""
-    height, width = (side >> _halvings(image, target_side_px) for side in (image.height, image.width))
+    scale = min(1.0, OVERSAMPLED * target_side_px / max(image.size))
+    height, width = (int(side * scale) for side in (image.height, image.width))
     if image.mode not in ("RGB", "L"):  # CMYK, YCCK: simplejpeg says whether they are whole, Pillow knows their colours
         _strictly(image, content, colorspace="CMYK", min_height=height, min_width=width)
         image.draft(None, (width, height))
