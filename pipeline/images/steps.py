@@ -81,8 +81,7 @@ def publish_images(run_key: str, result_keys: list[str], *, settings: Settings) 
     check_failed_share(STAGE, extra["records_failed"], extra["records"], result.counts, settings, hosts=hosts)
     checks = check_parts(lake, run, "images", images)
     near = publish_near_duplicates(lake, run, images, bits=settings.near_duplicate_bits)
-    _publish_shards(lake, run, engine, result.parts.get("shards", []))
-    return publish_stage(
+    report = publish_stage(
         lake,
         run,
         STAGE,
@@ -95,14 +94,31 @@ def publish_images(run_key: str, result_keys: list[str], *, settings: Settings) 
         placeholders=placeholders,
         near_duplicates=near,
     )
+    # Only now: until here rows of an earlier try were shown, and led to its shards.
+    _publish_shards(lake, run, engine, result.parts.get("shards", []))
+    return report
 
 
 def _publish_shards(lake: Lake, run: Run, engine: Engine, new: Sequence[Part]) -> None:
-    """List the run's shards: the new ones, and those of earlier tries that some address's picture still lies in."""
-    used = links.shards_in_use(engine, lake_id(lake.root), run.dataset_folder("shards"))
+    """List the run's shards: the new ones, and those of earlier tries that a picture of some address or run still lies in."""
     keys = {part.key for part in new}
+    used = links.shards_in_use(engine, lake_id(lake.root), run.dataset_folder("shards"))
     before = lake.parts(run, "shards") if lake.is_published(run, "shards") else []
+    used |= _shown_by_other_runs(lake, run, {part.key for part in before} - keys - used)
     lake.publish(run, "shards", [*new, *(part for part in before if part.key in used - keys)], keep=used)
+
+
+def _shown_by_other_runs(lake: Lake, run: Run, shards: set[str]) -> set[str]:
+    """Those of the shards that published rows of other runs lead to; rows are read only where a shard is about to go."""
+    found: set[str] = set()
+    own = f"{run.dataset_folder('images')}/"
+    for key in lake.store.list("images/") if shards else ():
+        if key.endswith("/_manifest.json") and not key.startswith(own):
+            for part in lake.read_json(key)["parts"]:
+                for batch in lake.part_rows(part["key"], ("shard_uri", "original_uri")):
+                    for column in batch.columns:
+                        found |= shards.intersection(column.unique().to_pylist())
+    return found
 
 
 def _record_count(lake: Lake, run: Run) -> int:

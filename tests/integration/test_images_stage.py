@@ -500,6 +500,23 @@ def test_other_settings_for_the_derivative_fetch_everything_anew(host: ImageHost
     assert {key: shards_in(settings)[key] for key in shards} == shards
 
 
+def test_a_run_done_again_under_other_settings_leaves_the_shards_that_later_runs_show(
+    host: ImageHost, settings: Settings
+) -> None:
+    records = [record(f"/1/{number}", host.draw(f"/{number}", number)) for number in range(3)]
+    first = write_run(settings, records)
+    do_images(settings, first)
+    before = shards_in(settings)
+    later = write_run(settings, records[:1], run_id="next", days=1)
+    do_images(settings, later)
+    assert shards_in(settings) == before
+    do_images(settings.model_copy(update={"derivative_quality": 60}), first)
+    (shown,) = rows_of(settings, later)
+    assert stored(settings, shown)
+    assert shards_in(settings).keys() > before.keys()
+    assert {row["shard_uri"] for row in rows_of(settings, first)}.isdisjoint(before)
+
+
 def test_a_bad_night_of_a_host_does_not_make_its_pictures_be_fetched_and_stored_again(
     host: ImageHost, settings: Settings
 ) -> None:
