@@ -209,3 +209,21 @@ def model_release(name: str, version: int) -> None:
 
     models.release(connect(Settings()), name, version)
     out.print(f"{name} {version} is released")
+
+
+@model.command("evaluate")
+def model_evaluate(
+    name: Annotated[str, typer.Option("--model", help="NAME for the released version, or NAME@VERSION.")],
+    collection: Annotated[Path, typer.Option(help="A folder with pictures and metadata.csv.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Which rows: train, test or all. Without it: test where there are such rows, else all.")
+    ] = None,
+) -> None:
+    """Measure a model on a labelled collection; nothing is fitted on it.
+
+    Example:  enrich model evaluate --model museum@2 --collection DIR --json figures.json
+    """
+    from pipeline.cli.model import evaluate_command
+
+    evaluate_command(name, collection, json_file, split, out)

@@ -53,13 +53,15 @@ class CollectionRow:
 class Collection:
     """A folder of pictures with its rows, and what was wrong with the CSV (one message a problem).
 
-    `skipped` are the lines that gave no row: their number and what is wrong with them.
+    `skipped` are the lines that gave no row: their number and what is wrong with them. `split_drawn`: the CSV names no
+    split, and the rows have one that was drawn here.
     """
 
     folder: Path
     rows: tuple[CollectionRow, ...]
     problems: tuple[str, ...] = field(default=())
     skipped: tuple[tuple[int, str], ...] = field(default=())
+    split_drawn: bool = False
 
     def image_path(self, row: CollectionRow) -> Path | None:
         """Where the row's picture lies, or None when the record has no picture; the file may be missing."""
@@ -100,10 +102,11 @@ def read_collection(folder: Path) -> Collection:
         ]
         skipped: list[tuple[int, str]] = []
         rows = tuple(_rows(path, folder, reader, problems, skipped))
-    if any(row.concepts for row in rows) and not any(row.split for row in rows):
+    split_drawn = any(row.concepts for row in rows) and not any(row.split for row in rows)
+    if split_drawn:
         problems.append(f"{path}: no row has a split; one group in four is held out for testing.")
         rows = tuple(replace(row, split=_split_of(row.group)) for row in rows)
-    return Collection(folder=folder, rows=rows, problems=tuple(problems), skipped=tuple(skipped))
+    return Collection(folder, rows, tuple(problems), tuple(skipped), split_drawn=split_drawn)
 
 
 def _split_of(group: str) -> str:

@@ -48,12 +48,28 @@ def load_images(collection: Collection, vocabulary: Vocabulary, *, side_px: int,
     """
     rows = [row for row in collection.rows if row.split and row.image_file]
     slugs = _trained_slugs([row for row in rows if row.split == "train"], vocabulary)
-    pixels, kept = _load_pixels(collection, rows, side_px, settings)
-    if not kept or not slugs:
+    images = load_rows(collection, rows, slugs, vocabulary, side_px=side_px, settings=settings)
+    if images is None or not slugs:
         raise CriticalError(
             f"{collection.folder}: no readable pictures with a split and concepts of the vocabulary; training needs "
             f"rows with split train and at least {FEWEST_EXAMPLES} examples of a concept"
         )
+    return images
+
+
+def load_rows(
+    collection: Collection,
+    rows: Sequence[CollectionRow],
+    slugs: tuple[str, ...],
+    vocabulary: Vocabulary,
+    *,
+    side_px: int,
+    settings: Settings,
+) -> LabelledImages | None:
+    """The rows whose picture can be read, with the truth of these concepts; None when there is none."""
+    pixels, kept = _load_pixels(collection, rows, side_px, settings)
+    if not kept:
+        return None
     return LabelledImages(
         slugs=slugs,
         pixels=np.stack(pixels),

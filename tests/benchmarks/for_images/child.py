@@ -87,7 +87,11 @@ def publish(settings: Settings, run: str, results: str) -> dict[str, Any]:
     columns = ["reason", "shard_uri"]
     rows = [row for batch in lake.rows(lake.run(run), "images", columns) for row in batch.to_pylist()]
     wrong = Counter(row["reason"] or "no picture stored" for row in rows if row["reason"] or not row["shard_uri"])
-    return {"rows": len(rows), "wrong": wrong, "shards": sorted(lake.store.list("shards/"))}
+    return {
+        "rows": len(rows),
+        "wrong": wrong,
+        "shards": sorted(key for key in lake.store.list("shards/") if key.endswith(".tar")),
+    }
 
 
 def main() -> None:
