@@ -32,7 +32,7 @@ def normalised_jpeg(pixels: NDArray[np.uint8], *, side_px: int, quality: int) ->
     scale = side_px / max(height, width)
     if scale < 1:
         size = max(1, round(height * scale)), max(1, round(width * scale))
-        pixels = np.asarray(resize(pixels, size, "bicubic"))  # which weighs all pixels, as Pillow does: no moiré
+        pixels = np.asarray(resize(pixels, size, "bicubic"))  # which weighs all pixels: little moiré
     encoded: bytes = simplejpeg.encode_jpeg(pixels, quality=quality, colorsubsampling="420")
     return encoded
 

@@ -14,7 +14,7 @@ from pipeline.reporting.metrics import evaluate
 from pipeline.reporting.truth import known_labels, label_row
 from pipeline.vocabulary import Vocabulary
 
-TYPE = "type"
+TYPE = "type"  # the kind of concept that says what a picture is of; it has one at least
 
 
 def evaluate_run(lake: Lake, run: Run, folder: Path, vocabulary: Vocabulary) -> dict[str, Any] | None:

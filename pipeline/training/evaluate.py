@@ -14,6 +14,7 @@ from pipeline.model.bundle import Bundle
 from pipeline.model.predictor import Predictor
 from pipeline.model.registry import bundle_in_force
 from pipeline.reporting.bootstrap import average_precisions, draws, interval, macro_average_precisions
+from pipeline.reporting.evaluation import TYPE
 from pipeline.reporting.metrics import FEWEST_POSITIVES, evaluate
 from pipeline.reporting.ranking import ranking_figures, top1_accuracy
 from pipeline.settings import Settings
@@ -21,7 +22,6 @@ from pipeline.training.dataset import LabelledImages, load_rows
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 BATCH = 32
-TYPE = "type"  # the kind of concept of which a picture has one at least: what it is
 
 
 def evaluate_model(
@@ -52,14 +52,20 @@ def predict(predictor: Predictor, images: LabelledImages) -> npt.NDArray[np.floa
     return np.concatenate([predictor.predict(pixels[at : at + BATCH]).scores for at in range(0, len(pixels), BATCH)])
 
 
+def basic_figures(bundle: Bundle, scores: npt.NDArray[np.float32], truth: npt.NDArray[np.int8]) -> dict[str, Any]:
+    """What is registered with a model: `metrics.evaluate` at the thresholds of its bundle."""
+    limits = [head.thresholds.publish for head in bundle.heads]
+    published = scores >= np.array([np.inf if limit is None else limit for limit in limits])
+    return evaluate([head.slug for head in bundle.heads], scores.astype(np.float64), truth, published)
+
+
 def judge(
     bundle: Bundle, scores: npt.NDArray[np.float32], truth: npt.NDArray[np.int8], vocabulary: Vocabulary
 ) -> dict[str, Any]:
     """The figures of n pictures × the model's concepts."""
+    figures, doubles = basic_figures(bundle, scores, truth), scores.astype(np.float64)
     slugs = [head.slug for head in bundle.heads]
     limits = [head.thresholds.publish for head in bundle.heads]
-    doubles = scores.astype(np.float64)
-    figures = evaluate(slugs, doubles, truth, doubles >= np.array([np.inf if limit is None else limit for limit in limits]))
     weights = draws(len(scores))
     for column, slug in enumerate(slugs):
         own = figures["per_concept"][slug]

@@ -13,15 +13,14 @@ from sqlalchemy import Engine
 from pipeline.collection import read_collection
 from pipeline.database import connect, models
 from pipeline.datasets.lake import open_lake
-from pipeline.domain.label import Thresholds
 from pipeline.model.bundle import Bundle, ConceptHead, bundle_folder, load_bundle, save_bundle, save_network
 from pipeline.model.predictor import Predictor
 from pipeline.model.preprocessing import PREPROCESSING_VERSION
-from pipeline.reporting.metrics import evaluate
 from pipeline.reporting.truth import unknown_concepts
 from pipeline.settings import Settings
 from pipeline.storage import ObjectStore
 from pipeline.training.dataset import LabelledImages, load_images
+from pipeline.training.evaluate import basic_figures, predict
 from pipeline.training.fit import Fitted, fit
 from pipeline.training.recipes import Recipe, load_recipe
 from pipeline.training.thresholds import choose_thresholds, logit, platt
@@ -135,7 +134,7 @@ def _register(
         dataset_id=dataset_id,
         metrics={},
     )
-    metrics = _measure(Predictor(store, unmeasured), images.split("test"), recipe.batch_size)
+    metrics = _measure(Predictor(store, unmeasured), images.split("test"))
     bundle = Bundle(**{**unmeasured.__dict__, "metrics": metrics})
     key = save_bundle(store, bundle)
     summary = {figure: value for figure, value in metrics.items() if figure != "per_concept"}
@@ -146,15 +145,8 @@ def _register(
     return bundle
 
 
-def _measure(predictor: Predictor, test: LabelledImages, batch_size: int) -> Mapping[str, Any]:
+def _measure(predictor: Predictor, test: LabelledImages) -> Mapping[str, Any]:
     """The registered file itself, loaded again, on the held-out split."""
     if not len(test.pixels):
         return {"n_images": 0}
-    parts = [predictor.predict(test.pixels[at : at + batch_size]).scores for at in range(0, len(test.pixels), batch_size)]
-    scores = np.concatenate(parts)
-    limits = np.array([_limit(head.thresholds) for head in predictor.bundle.heads])
-    return evaluate(list(test.slugs), scores, test.truth, scores >= limits)
-
-
-def _limit(thresholds: Thresholds) -> float:
-    return np.inf if thresholds.publish is None else thresholds.publish
+    return basic_figures(predictor.bundle, predict(predictor, test), test.truth)
