@@ -23,7 +23,6 @@ from pipeline.settings import Settings
 from pipeline.storage import ObjectStore, open_store, room_for
 
 READ_ROWS = 16_384
-pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own one holds 20 MB more at a task's peak
 
 
 @dataclass(frozen=True)

@@ -283,12 +283,10 @@ class Fetcher:
         identity, examined = await loop.run_in_executor(
             self._threads, self._examine, download.content, host_of(address.visited)
         )
-        if self._spool is not None and examined.jpeg is not None:
-            self._spool.keep(identity, examined.jpeg, download.content)
         return Attempt(address, replace(download, content=None), replace(examined, jpeg=None), identity)
 
     def _examine(self, content: bytes, host: str) -> tuple[str, Examined]:
-        """In a thread: identity and verdict."""
+        """In a thread: identity and verdict; a good picture goes into the spool."""
         if not hasattr(self._own, "examiner"):
             self._own.examiner = self._examiners.enter_context(Examiner(self._rules))
         identity = image_id(content)
@@ -299,6 +297,8 @@ class Fetcher:
                 why = f"{host} sends the same picture for many records"
             if why is not None:
                 examined = replace(examined, outcome=Outcome.REJECTED, reason=Reason.PLACEHOLDER, detail=why, jpeg=None)
+        if self._spool is not None and examined.jpeg is not None:
+            self._spool.keep(identity, examined.jpeg, content)
         return identity, examined
 
     def _answered(self, visit: _Visit, attempt: Attempt) -> None:

@@ -4,6 +4,7 @@ import io
 import os
 import tarfile
 import tempfile
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,13 +41,14 @@ class ShardWriter:
 
 
 class Spool:
-    """Where a task's pictures wait, on disk, until their place in a shard is known; each once."""
+    """Where a task's pictures wait, on disk, until their place in a shard is known; threads may fill it together."""
 
     def __init__(self, *, originals: bool = False) -> None:
         self._file = tempfile.TemporaryFile(prefix="enrich-")  # noqa: SIM115  closed with the spool
         self._originals = originals
         self._places: dict[tuple[str, bool], tuple[int, int]] = {}
         self._end = 0
+        self._lock = threading.Lock()
 
     def keep(self, image_id: str, jpeg: bytes, original: bytes) -> None:
         """Keep a derivative, and its original where originals are kept."""
@@ -69,9 +71,10 @@ class Spool:
     def _append(self, key: tuple[str, bool], content: bytes) -> None:
         if key in self._places:
             return
-        os.pwrite(self._file.fileno(), content, self._end)
-        self._places[key] = (self._end, len(content))
-        self._end += len(content)
+        with self._lock:
+            offset, self._end = self._end, self._end + len(content)
+        os.pwrite(self._file.fileno(), content, offset)
+        self._places[key] = (offset, len(content))
 
     def _read(self, key: tuple[str, bool]) -> bytes:
         offset, size = self._places[key]

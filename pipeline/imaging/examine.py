@@ -131,9 +131,8 @@ class Examiner:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             command = [sys.executable, "-m", "pipeline.imaging.worker", json.dumps(_as_json(self._rules))]
-            one_thread = {**os.environ, "RAYON_NUM_THREADS": "1"}  # of kornia_rs: each core's would count as memory
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0, env=one_thread
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
             )
             assert self._process.stdout is not None
             _read(self._process.stdout, HEADER.size, time.monotonic() + 60)  # it has started: its imports cost no file's time

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from math import ceil, log2
 from typing import Any
 
+import cv2
 import numpy as np
 import simplejpeg
-from kornia_rs.imgproc import gray_from_rgb
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageStat
 from PIL.TiffImagePlugin import TiffImageFile
@@ -30,6 +30,8 @@ OVERSAMPLED = 1.2
 # Grey levels (0–255): a picture below both shows nothing.
 NEAR_BLANK_DEVIATION = 2.0
 NEAR_BLANK_RANGE = 24.0
+# The shorter side, in pixels, of the grey picture that is hashed, and of the one in which a thin line still shows.
+SMALL_SIDE, LOOKED_AT_SIDE = 64, 256
 _JPEGS = ("JPEG", "MPO")  # an MPO is a JPEG with further ones behind it
 _MIME = {"MPO": "image/jpeg"}
 _JP2_WHOLE_PIXELS = 16_000_000
@@ -64,7 +66,7 @@ class Limits:
 @dataclass(frozen=True)
 class Inspection:
     """The verdict on one file. `pixels` (height × width × 3, uint8) are upright sRGB, and only there when the outcome is
-    ok, as is `grey`: small, to be looked at as a whole.
+    ok, as is `grey`: very small, to be looked at as a whole.
 
     `width_px` and `height_px` are the header's, before any turn; `credit` is what the file itself says of its makers.
     """
@@ -117,11 +119,11 @@ def _inspect(content: bytes, limits: Limits, target_side_px: int) -> Inspection:
             raise
         except Exception as error:  # noqa: BLE001  hostile bytes make a decoder raise anything; the verdict records it
             return rejected(_undecoded(image, content, error), str(error))
-        grey = Image.fromarray(np.asarray(gray_from_rgb(pixels))[:, :, 0])
-        grey = grey.reduce(max(1, min(grey.size) // 256))
-        if _nothing_to_see(grey):
+        grey = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+        small = grey.reduce(max(1, min(grey.size) // SMALL_SIDE))
+        if _spread(small) < NEAR_BLANK_RANGE and _nothing_to_see(grey.reduce(max(1, min(grey.size) // LOOKED_AT_SIDE))):
             return rejected(Reason.NEAR_BLANK, "one colour all over")
-        return Inspection(Outcome.OK, None, "", mime, width, height, pixels, grey, credit_of(image))
+        return Inspection(Outcome.OK, None, "", mime, width, height, pixels, small, credit_of(image))
 
 
 def _out_of_bounds(width: int, height: int, limits: Limits) -> tuple[Reason, str] | None:
@@ -271,9 +273,13 @@ def _undecoded(image: Image.Image, content: bytes, error: Exception) -> Reason:
 
 def _nothing_to_see(grey: Image.Image) -> bool:
     """Hardly any spread, and no thin line either: a page with a few words is not blank."""
+    return _spread(grey) < NEAR_BLANK_RANGE and max(ImageStat.Stat(grey).stddev) < NEAR_BLANK_DEVIATION
+
+
+def _spread(grey: Image.Image) -> float:
+    """From the darkest to the lightest, in grey levels."""
     darkest, lightest = grey.getextrema()
-    spread = float(lightest) - float(darkest)  # type: ignore[arg-type]
-    return spread < NEAR_BLANK_RANGE and max(ImageStat.Stat(grey).stddev) < NEAR_BLANK_DEVIATION
+    return float(lightest) - float(darkest)  # type: ignore[arg-type]
 
 
 def orientation(image: Image.Image) -> int:
