@@ -141,7 +141,8 @@ class Downloader:
                     moved = moved and reply.status in MOVED
                     here = urljoin(here, reply.headers["Location"])
                     continue
-                return replace(await self._read(reply, here, conditional=bool(known.headers())), moved=moved and here != url)
+                download = await self._read(reply, here, conditional=bool(known.headers()))
+                return replace(download, moved=True) if moved and here != url else download
         return Download(Outcome.FAILED, Reason.TOO_MANY_REDIRECTS, f"more than {MAX_REDIRECTS} redirects", final_url=here)
 
     async def _read(self, reply: aiohttp.ClientResponse, url: str, *, conditional: bool) -> Download:

@@ -237,7 +237,8 @@ class Fetcher:
             self._queue.answered(host, started)
         else:
             download = await downloader.fetch(visit.address.visited, _validators(known))
-            download = replace(download, attempts=visit.attempt)
+            if visit.attempt > 1:
+                download = replace(download, attempts=visit.attempt)
             self._take_down(downloader, host, visit, download, started)
             if download.passing and visit.attempt < self._settings.download_attempts and not host.down:
                 self._put(replace(visit, attempt=visit.attempt + 1), again=True)
@@ -293,7 +294,7 @@ class Fetcher:
         examined: Examined = self._own.examiner.examine(content)
         if examined.outcome is Outcome.OK and examined.sketch is not None:
             why = self._to_remove.match(identity, examined)
-            if why is None and (host, examined.perceptual_hash, tone(examined.sketch)) in self._placeholders:
+            if why is None and self._placeholders and (host, examined.perceptual_hash, tone(examined.sketch)) in self._placeholders:
                 why = f"{host} sends the same picture for many records"
             if why is not None:
                 examined = replace(examined, outcome=Outcome.REJECTED, reason=Reason.PLACEHOLDER, detail=why, jpeg=None)

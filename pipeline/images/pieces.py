@@ -175,7 +175,7 @@ class PieceWriter:
             self._run, name, self._batch.number, [flat_table("outcomes", refused)], OUTCOMES, piece=piece
         )
         parts = {"images": [images], name: [outcomes], "shards": shards}
-        found = [self._link(job, attempt, places) for job, attempt in attempts]
+        found = [self._link(job, attempt, row) for (job, attempt), row in zip(attempts, rows, strict=True)]
         self._remember(number, found)
         self._checkpoint.pieces[number] = Piece(_counts(jobs, rows), parts, generation)
         self._checkpoint.hosts = hosts
@@ -229,8 +229,8 @@ class PieceWriter:
             place |= {"original_uri": keys["original"], "original_offset": offset, "original_size": size}
         return place
 
-    def _link(self, job: Job, attempt: Attempt, places: Mapping[str, Place]) -> Link:
-        row, address = _row(job, attempt, places), attempt.address
+    def _link(self, job: Job, attempt: Attempt, row: Mapping[str, Any]) -> Link:
+        address = attempt.address
         before = job.known.get(address.url)
         if before is not None and before.image_id and attempt.verdict[1] in (*PASSING, Reason.BUDGET):
             # Trouble that passes says nothing of the picture: what is known of it stays.

@@ -10,13 +10,14 @@ from types import TracebackType
 from typing import Self
 
 BLOCK = 512
+COPIED = 1024 * 1024  # bytes at once: a picture is written in one go
 
 
 class ShardWriter:
     """Writes a POSIX tar of `<image_id>.<suffix>` members; the same picture is stored once."""
 
     def __init__(self, path: Path) -> None:
-        self._tar = tarfile.TarFile(path, mode="w", format=tarfile.USTAR_FORMAT)
+        self._tar = tarfile.TarFile(path, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=COPIED)
         self._places: dict[str, tuple[int, int]] = {}
 
     def add(self, image_id: str, content: bytes, suffix: str = ".jpg") -> tuple[int, int]:

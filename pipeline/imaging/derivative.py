@@ -78,7 +78,8 @@ def with_attribution(jpeg: bytes, attribution: Attribution) -> bytes:
 
 def _plain(text: str) -> str:
     """Without what XML does not allow; every kind of space is a space."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(letter for letter in line if letter.isprintable())
 
 
 def perceptual_hash(picture: Image.Image) -> str:

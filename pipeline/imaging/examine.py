@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -64,16 +64,17 @@ class Examined:
 def examine_here(content: bytes, rules: Rules) -> Examined:
     """Examine in this very process."""
     found = inspect_image(content, rules.limits, target_side_px=rules.side_px)
-    verdict = Examined(
-        found.outcome, found.reason, found.detail[:500], found.mime, found.width_px, found.height_px, found.credit
-    )
-    if found.pixels is None or found.grey is None:
-        return verdict
-    return replace(
-        verdict,
-        perceptual_hash=perceptual_hash(found.grey),
-        sketch=sketch(found.grey),
-        jpeg=normalised_jpeg(found.pixels, side_px=rules.side_px, quality=rules.quality),
+    return Examined(
+        found.outcome,
+        found.reason,
+        found.detail[:500],
+        found.mime,
+        found.width_px,
+        found.height_px,
+        found.credit,
+        perceptual_hash=perceptual_hash(found.grey) if found.grey else None,
+        sketch=sketch(found.grey) if found.grey else None,
+        jpeg=normalised_jpeg(found.pixels, side_px=rules.side_px, quality=rules.quality) if found.pixels is not None else None,
     )
 
 

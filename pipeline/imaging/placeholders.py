@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.domain.identifiers import image_id
 from pipeline.errors import CriticalError
 from pipeline.imaging.examine import Examined, Examiner, Rules, sketch_distance
@@ -65,9 +67,5 @@ def hash_distance(one: str, other: str) -> int:
 
 def tone(sketch: str) -> str:
     """A sketch as 4 × 4 areas of 16 grey levels, 16 hex digits: what must be equal besides the hash."""
-    values = bytes.fromhex(sketch)
-    return "".join(
-        f"{sum(values[16 * (4 * row + y) + 4 * column + x] for y in range(4) for x in range(4)) // 256:x}"
-        for row in range(4)
-        for column in range(4)
-    )
+    values = np.frombuffer(bytes.fromhex(sketch), np.uint8).reshape(4, 4, 4, 4)
+    return "".join(f"{area:x}" for area in (values.sum(axis=(1, 3)) // 256).flat)
