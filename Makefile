@@ -51,7 +51,7 @@ up: setup ## Airflow's UI, the sandbox and the web app on localhost, until Ctrl-
 sandbox: setup ## The stand-in servers on localhost, with commands to try them, until Ctrl-C.
 	@$(BIN)/enrich sandbox serve $(if $(COLLECTION),--collection "$(COLLECTION)") $(ARGS)
 
-bench: setup ## Benchmarks into var/bench/*.json; BENCH=<name> runs one.
+bench: .venv/.compiled ## Benchmarks into var/bench/*.json; BENCH=<name> runs one.
 	@$(BIN)/python -m tests.benchmarks $(BENCH) $(ARGS)
 
 lock: $(UV) ## Resolve the dependencies again into requirements.lock.

@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     derivative_side_px: int = Field(default=400, ge=32)
     derivative_quality: int = Field(default=90, ge=1, le=100)
     keep_originals: bool = False  # the bytes as received, too
-    decode_threads: int = Field(default=0, ge=0)  # 0 = one a core
+    decode_threads: int = Field(default=0, ge=0)  # 0 = the cores and one more, as each waits for the interpreter now and then
     decode_seconds: float = Field(default=8.0, gt=0)  # bounds for other files than ordinary JPEGs
     decode_memory_mb: int = Field(default=440, ge=64)
     images_to_remove_dir: Path | None = None  # "picture not available" pictures, found again in any size

@@ -147,7 +147,7 @@ class Fetcher:
         )
         for name, known in (stats or {}).items():
             self._queue.host(name).stats.merge(known)
-        self._threads = ThreadPoolExecutor(settings.decode_threads or _cores())
+        self._threads = ThreadPoolExecutor(settings.decode_threads or _cores() + 1)
         self._own = threading.local()
         self._examiners = ExitStack()
         self._same: dict[str, list[_Visit]] = {}  # visits that wait for the answer to the same address

@@ -20,6 +20,7 @@ def prepare(settings: Settings, night: str, addresses: str) -> dict[str, Any]:
     """Write the run of a night (its date is its name, too) and its records, one for each line of the file `addresses`."""
     from datetime import UTC, datetime
 
+    from pipeline.database.connection import connect
     from pipeline.datasets.lake import open_lake
     from pipeline.datasets.schemas import RECORDS
     from pipeline.datasets.stage import groups_of
@@ -28,6 +29,7 @@ def prepare(settings: Settings, night: str, addresses: str) -> dict[str, Any]:
     from pipeline.harvest.rows import record_table
     from pipeline.harvest.steps import start_run
 
+    connect(settings)  # its tables are made once in a database's life
     key = start_run(
         run_id=night,
         source=SOURCE,
