@@ -31,7 +31,7 @@ from pipeline.images.pieces import Checkpoint, PieceWriter, forget_links, save_r
 from pipeline.images.placeholders import take_out_placeholders
 from pipeline.images.report import count_pictures, hosts_of_batches, providers_of
 from pipeline.images.shards import Spool
-from pipeline.imaging.memory import keep_buffers
+from pipeline.imaging.memory import give_back_memory, keep_buffers
 from pipeline.quality.gates import check_failed_share, check_parts
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
@@ -64,7 +64,10 @@ def plan_downloads(run_key: str, *, settings: Settings) -> list[str]:
 def download_batch(batch_key: str, *, settings: Settings) -> str:
     """Fetch, validate and store a batch's pictures; returns the key of its result."""
     lake = open_lake(settings)
-    return run_batch(lake, batch_key, lambda run, batch: _download(lake, run, batch, settings))
+    try:
+        return run_batch(lake, batch_key, lambda run, batch: _download(lake, run, batch, settings))
+    finally:
+        give_back_memory()  # for the process that does one batch after the other
 
 
 def publish_images(run_key: str, result_keys: list[str], *, settings: Settings) -> str:

@@ -24,8 +24,8 @@ from pipeline.imaging.colours import rgb
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
-# A JPEG is decoded at the smallest scale that leaves so much more than is kept: what is then lost against a full decode
-# cannot be seen (`make bench BENCH=images` states it in dB).
+# What is large comes back at so much more than is kept, as the last shrinking wants something to weigh. (A JPEG's decoder
+# shrinks better than that by itself: `make bench BENCH=images` states in dB what is lost.)
 OVERSAMPLED = 1.2
 # Grey levels (0–255): a picture below both shows nothing.
 NEAR_BLANK_DEVIATION = 2.0
@@ -83,7 +83,7 @@ class Inspection:
 
 
 def inspect_image(content: bytes, limits: Limits, *, target_side_px: int) -> Inspection:
-    """Look at a file's bytes; a large picture comes back smaller, its long side still ≥ 1.2 × `target_side_px`."""
+    """Look at a file's bytes; a large picture comes back smaller, its long side still ≥ `target_side_px`."""
     if not content:
         return _rejected(Reason.NOT_AN_IMAGE, "zero bytes")
     if content[:512].lstrip().lower().startswith(_MARKUP):
@@ -167,8 +167,8 @@ def _leave_out_details(image: Image.Image, target_side_px: int) -> None:
 
 def _decoded_jpeg(image: Image.Image, content: bytes, target_side_px: int) -> Image.Image | NDArray[np.uint8]:
     """With the only decoder that notices damage inside the file; it also decodes at a reduced scale (DCT scaling)."""
-    scale = min(1.0, OVERSAMPLED * target_side_px / max(image.size))
-    height, width = (int(side * scale) for side in (image.height, image.width))
+    scale = min(1.0, target_side_px / max(image.size))
+    height, width = (round(side * scale) for side in (image.height, image.width))
     if image.mode not in ("RGB", "L"):  # CMYK, YCCK: simplejpeg says whether they are whole, Pillow knows their colours
         _strictly(image, content, colorspace="CMYK", min_height=height, min_width=width)
         image.draft(None, (width, height))

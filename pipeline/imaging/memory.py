@@ -1,6 +1,7 @@
 """How the C library deals with the buffers of a picture."""
 
 import ctypes
+import gc
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENAS = -1, -3, -8  # malloc.h of the GNU C library
 _KEPT_BYTES, _LARGE_BYTES, _MOST_ARENAS = 16_000_000, 8_000_000, 2
@@ -17,3 +18,11 @@ def keep_buffers() -> None:
         mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
         mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
         mallopt(_ARENAS, _MOST_ARENAS)
+
+
+def give_back_memory() -> None:
+    """What nobody uses any more goes back to the system; nothing where there is no `malloc_trim`."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
