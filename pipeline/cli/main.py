@@ -10,10 +10,10 @@ import structlog
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
 
 from pipeline.cli import harvest_commands
 from pipeline.cli.images import images
+from pipeline.cli.model import model
 from pipeline.errors import EnrichmentError
 from pipeline.settings import Settings
 
@@ -21,7 +21,6 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Enrich images of cultural heritage.", rich_markup_mode="rich"
 )
 sandbox = typer.Typer(no_args_is_help=True, help="Stand-in servers of Europeana, the Annotation API and WITH.")
-model = typer.Typer(no_args_is_help=True, help="Models that were trained here.")
 for name, group in {"sandbox": sandbox, "model": model, "images": images, "source": harvest_commands.source}.items():
     app.add_typer(group, name=name)
 app.command()(harvest_commands.start)
@@ -83,15 +82,14 @@ def train(
     name: Annotated[str, typer.Option(help="The model's name.")] = "default",
     again: Annotated[bool, typer.Option(help="Train even if this very data and recipe have a released model.")] = False,
 ) -> None:
-    """Train, measure, register and release a model.
+    """Train, measure and register a model, and release it if it is no worse than the version in force.
 
     Example:  MODEL_WEIGHTS_FILE=mobilenet_v2.h5 enrich train --collection DIR --recipe frozen --name museum
     """
+    from pipeline.cli.model import show_trained
     from pipeline.training.steps import train as train_model
 
-    bundle = train_model(collection, recipe, name, settings=Settings(), now=datetime.now(UTC), again=again)
-    figures = {key: value for key, value in bundle.metrics.items() if key != "per_concept"}
-    out.print(f"model {bundle.name} version {bundle.version} is released; test split: {figures}", soft_wrap=True)
+    show_trained(train_model(collection, recipe, name, settings=Settings(), now=datetime.now(UTC), again=again), out)
 
 
 @app.command()
@@ -186,44 +184,3 @@ def sandbox_serve(
             auth_disabled=no_auth,
         )
     )
-
-
-@model.command("list")
-def model_list() -> None:
-    """All versions of all models, with their figures on the held-out split."""
-    from pipeline.database import connect, models
-
-    table = Table("name", "version", "status", "macro AP", "macro F1", "published precision", "published recall", "trained")
-    for row in models.versions(connect(Settings())):
-        figures = [
-            str(row["metrics"].get(name, "–")) for name in ("macro_ap", "macro_f1", "published_precision", "published_recall")
-        ]
-        table.add_row(row["name"], str(row["version"]), row["status"], *figures, f"{row['created_at']:%Y-%m-%d %H:%M}")
-    out.print(table)
-
-
-@model.command("release")
-def model_release(name: str, version: int) -> None:
-    """Make a version the one that the nightly run uses.  Example:  enrich model release default 2"""
-    from pipeline.database import connect, models
-
-    models.release(connect(Settings()), name, version)
-    out.print(f"{name} {version} is released")
-
-
-@model.command("evaluate")
-def model_evaluate(
-    name: Annotated[str, typer.Option("--model", help="NAME for the released version, or NAME@VERSION.")],
-    collection: Annotated[Path, typer.Option(help="A folder with pictures and metadata.csv.")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Which rows: train, test or all. Without it: test where there are such rows, else all.")
-    ] = None,
-) -> None:
-    """Measure a model on a labelled collection; nothing is fitted on it.
-
-    Example:  enrich model evaluate --model museum@2 --collection DIR --json figures.json
-    """
-    from pipeline.cli.model import evaluate_command
-
-    evaluate_command(name, collection, json_file, split, out)

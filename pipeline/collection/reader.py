@@ -24,7 +24,7 @@ EXPECTED = (
     "split",
 )
 RECORD_ID = re.compile(r"/[^/\s]+/[^/\s]+")
-SPLITS = ("train", "test", "")
+SPLITS = ("train", "test", "unseen", "")  # unseen: of providers that no training picture comes from
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Versions of models: an immutable bundle each in the object store, a row each here."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, func, insert, select, update
+from sqlalchemy import Engine, RowMapping, func, insert, null, select, update
 
 from pipeline.database.tables import model_versions
 from pipeline.errors import CriticalError
@@ -29,6 +29,7 @@ def register(
     dataset_id: str,
     metrics: Mapping[str, Any],
     now: datetime,
+    gate: Mapping[str, Any] | None = None,
 ) -> None:
     """Add a version; its bundle must lie in the store already. A version is never changed, only its status."""
     values = {
@@ -40,19 +41,48 @@ def register(
         "dataset_id": dataset_id,
         "metrics": dict(metrics),
         "created_at": now,
+        "gate": dict(gate) if gate is not None else None,
     }
     with engine.begin() as connection:
         connection.execute(insert(model_versions).values(values))
 
 
-def release(engine: Engine, name: str, version: int) -> None:
-    """Make this version the one that the nightly run uses; CriticalError when there is no such version."""
-    if find(engine, name, version) is None:
+def release(engine: Engine, name: str, version: int, *, override: Mapping[str, str] | None = None) -> None:
+    """Make this version the one that the nightly run uses.
+
+    Raises CriticalError when there is no such version, or when the release gate refused it: unless it has been in force
+    before, or `override` (who, why) overrules the gate, which is kept with the version.
+    """
+    row = find(engine, name, version)
+    if row is None:
         raise CriticalError(f"there is no version {version} of model {name!r}; see: enrich model list")
+    now, gate = datetime.now(UTC), row["gate"]
+    if override is not None:
+        gate = {**(gate or {"allowed": True, "reasons": []}), "override": {**override, "at": now.isoformat()}}
+    elif gate and not gate["allowed"] and row["released_at"] is None:
+        raise CriticalError(refusal(name, version, gate["reasons"]))
     with engine.begin() as connection:
         of_name = model_versions.c.name == name
         connection.execute(update(model_versions).where(of_name, model_versions.c.status == RELEASED).values(status=RETIRED))
-        connection.execute(update(model_versions).where(of_name, model_versions.c.version == version).values(status=RELEASED))
+        values = {"status": RELEASED, "released_at": now, "gate": gate if gate is not None else null()}
+        connection.execute(update(model_versions).where(of_name, model_versions.c.version == version).values(values))
+
+
+def refusal(name: str, version: int, reasons: Sequence[str]) -> str:
+    """The gate's refusal in words, and what can be done."""
+    listed = "\n".join(f"  - {reason}" for reason in reasons)
+    return (
+        f"version {version} of model {name!r} is registered but not released:\n{listed}\n"
+        f"What is in force stays in force. To release it all the same: enrich model release {name} {version} --override 'WHY'"
+    )
+
+
+def former(engine: Engine, name: str) -> RowMapping:
+    """The version that was in force before the present one; CriticalError when there was none."""
+    retired = [row for row in versions(engine, name) if row["status"] == RETIRED]
+    if not retired:
+        raise CriticalError(f"no version of model {name!r} was in force before; see: enrich model list")
+    return max(retired, key=lambda row: (row["released_at"] is not None, row["released_at"], row["version"]))
 
 
 def find(engine: Engine, name: str, version: int | None = None) -> RowMapping | None:

@@ -74,6 +74,8 @@ model_versions = Table(
     Column("dataset_id", String(100), nullable=False),
     Column("metrics", JSON, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    Column("gate", JSON),  # what `training.gate` said, and who overruled it; nothing where there was none to be held against
+    Column("released_at", UtcTime),  # the last time
     UniqueConstraint("name", "version", name="uq_model_version"),
 )
 

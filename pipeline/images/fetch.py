@@ -294,7 +294,11 @@ class Fetcher:
         examined: Examined = self._own.examiner.examine(content)
         if examined.outcome is Outcome.OK and examined.sketch is not None:
             why = self._to_remove.match(identity, examined)
-            if why is None and self._placeholders and (host, examined.perceptual_hash, tone(examined.sketch)) in self._placeholders:
+            if (
+                why is None
+                and self._placeholders
+                and (host, examined.perceptual_hash, tone(examined.sketch)) in self._placeholders
+            ):
                 why = f"{host} sends the same picture for many records"
             if why is not None:
                 examined = replace(examined, outcome=Outcome.REJECTED, reason=Reason.PLACEHOLDER, detail=why, jpeg=None)

@@ -35,17 +35,17 @@ def normalised_jpeg(pixels: NDArray[np.uint8], *, side_px: int, quality: int) ->
     if scale < 1:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         # First smoothed: the quick bilinear filter weighs only the next pixels, which by itself makes moiré.
-        pixels = cv2.resize(_smoothed(pixels, 1 / scale), size, interpolation=cv2.INTER_LINEAR)
+        smoothed = _smoothed(pixels, 1 / scale)
+        pixels = np.asarray(cv2.resize(smoothed, size, interpolation=cv2.INTER_LINEAR), np.uint8)
     encoded: bytes = simplejpeg.encode_jpeg(pixels, quality=quality, colorsubsampling="420")
     return encoded
-
 
 
 def _smoothed(pixels: NDArray[np.uint8], times: float) -> NDArray[np.uint8]:
     """Without the details that a picture so many times smaller cannot show."""
     deviation = _SMOOTHED * times
     kernel = cv2.getGaussianKernel(2 * max(1, round(2 * deviation)) + 1, deviation)
-    return cv2.sepFilter2D(pixels, -1, kernel, kernel)  # half the time of cv2.GaussianBlur
+    return np.asarray(cv2.sepFilter2D(pixels, -1, kernel, kernel), np.uint8)  # half the time of cv2.GaussianBlur
 
 
 def with_attribution(jpeg: bytes, attribution: Attribution) -> bytes:

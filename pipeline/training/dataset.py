@@ -46,7 +46,7 @@ def load_images(collection: Collection, vocabulary: Vocabulary, *, side_px: int,
 
     Raises CriticalError when nothing is left to train on.
     """
-    rows = [row for row in collection.rows if row.split and row.image_file]
+    rows = labelled_rows(collection)
     slugs = _trained_slugs([row for row in rows if row.split == "train"], vocabulary)
     images = load_rows(collection, rows, slugs, vocabulary, side_px=side_px, settings=settings)
     if images is None or not slugs:
@@ -55,6 +55,11 @@ def load_images(collection: Collection, vocabulary: Vocabulary, *, side_px: int,
             f"rows with split train and at least {FEWEST_EXAMPLES} examples of a concept"
         )
     return images
+
+
+def labelled_rows(collection: Collection) -> list[CollectionRow]:
+    """The rows that belong to a split and have a picture."""
+    return [row for row in collection.rows if row.split and row.image_file]
 
 
 def load_rows(

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,25 @@ from sqlalchemy import Engine
 from pipeline.collection import read_collection
 from pipeline.database import connect, models
 from pipeline.datasets.lake import open_lake
+from pipeline.errors import CriticalError
 from pipeline.model.bundle import Bundle, ConceptHead, bundle_folder, load_bundle, save_bundle, save_network
 from pipeline.model.predictor import Predictor
 from pipeline.model.preprocessing import PREPROCESSING_VERSION
+from pipeline.model.soundness import check_sound
 from pipeline.reporting.truth import unknown_concepts
 from pipeline.settings import Settings
 from pipeline.storage import ObjectStore
-from pipeline.training.dataset import LabelledImages, load_images
+from pipeline.training.dataset import LabelledImages, labelled_rows, load_images, load_rows
 from pipeline.training.evaluate import basic_figures, predict
 from pipeline.training.fit import Fitted, fit
+from pipeline.training.gate import Judged, Verdict, hold_against
 from pipeline.training.recipes import Recipe, load_recipe
 from pipeline.training.thresholds import choose_thresholds, logit, platt
 from pipeline.vocabulary import load_vocabulary
 
 log = structlog.get_logger()
 
+HELD_OUT = ("test", "unseen")
 # Settings that change what training gives: with other values another version is trained.
 _SETTINGS = (
     "target_precision",
@@ -40,10 +45,23 @@ _SETTINGS = (
 )
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A registered version; `verdict` is the release gate's, None where nothing was in force to be held against."""
+
+    bundle: Bundle
+    verdict: Verdict | None = None
+
+    @property
+    def released(self) -> bool:
+        """Is it in force now?"""
+        return self.verdict is None or self.verdict.allowed
+
+
 def train(
     collection_dir: Path, recipe_name: str, name: str, *, settings: Settings, now: datetime, again: bool = False
-) -> Bundle:
-    """Train, register and release a version of model `name`.
+) -> Trained:
+    """Train and register a version of model `name`, and release it if the gate lets it pass.
 
     A released version that was trained on the same data by the same recipe is returned as it is, unless `again`.
     Raises CriticalError when the collection or the recipe cannot be used.
@@ -65,20 +83,40 @@ def train(
     )
     if not again and (known := _released(engine, store, name, dataset_id)):
         log.info("model_known", name=name, version=known.version)
-        return known
+        return Trained(known)
     images = load_images(collection, vocabulary, side_px=recipe.side_px, settings=settings)
     fitted = fit(images.split("train"), recipe, settings)
-    bundle = _register(engine, store, images, fitted, recipe, name, dataset_id, vocabulary.version, settings, now)
-    models.release(engine, name, bundle.version)
-    return bundle
+    bundle = _stored(engine, store, images, fitted, recipe, name, dataset_id, vocabulary.version, settings)
+    scored = scores_by_split(Predictor(store, bundle), images)
+    bundle = replace(bundle, metrics=_figures(scored))
+    old = _in_force(engine, store, name)
+    verdict = None
+    if old is not None:
+        slugs = tuple(head.slug for head in old.heads)
+        same = load_rows(collection, labelled_rows(collection), slugs, vocabulary, side_px=old.side_px, settings=settings)
+        assert same is not None  # the same pictures as those just trained on
+        verdict = hold_against(scored, scores_by_split(Predictor(store, old), same), unseen_margin=settings.unseen_margin)
+    _register(engine, store, bundle, verdict, now)
+    if verdict is None or verdict.allowed:
+        models.release(engine, name, bundle.version)
+    return Trained(bundle, verdict)
 
 
 def _released(engine: Engine, store: ObjectStore, name: str, dataset_id: str) -> Bundle | None:
     row = models.find(engine, name)
-    if row is None or row["dataset_id"] != dataset_id or not store.exists(row["bundle_key"]):
+    return _in_force(engine, store, name) if row is not None and row["dataset_id"] == dataset_id else None
+
+
+def _in_force(engine: Engine, store: ObjectStore, name: str) -> Bundle | None:
+    """The released version, if this code can still run it."""
+    row = models.find(engine, name)
+    if row is None or not store.exists(row["bundle_key"]):
         return None
-    bundle = load_bundle(store, row["bundle_key"])
-    return bundle if bundle.preprocessing_version == PREPROCESSING_VERSION else None
+    try:
+        return load_bundle(store, row["bundle_key"])
+    except CriticalError as problem:  # made for other preprocessing
+        log.warning("model_unusable", name=name, version=row["version"], problem=str(problem))
+        return None
 
 
 def _weights_mark(settings: Settings, recipe: Recipe) -> str:
@@ -107,7 +145,7 @@ def _heads(train_split: LabelledImages, fitted: Fitted, settings: Settings) -> t
     return tuple(heads)
 
 
-def _register(
+def _stored(
     engine: Engine,
     store: ObjectStore,
     images: LabelledImages,
@@ -117,11 +155,14 @@ def _register(
     dataset_id: str,
     vocabulary_version: str,
     settings: Settings,
-    now: datetime,
 ) -> Bundle:
+    """The network in the store, and the bundle that describes it, as yet without figures."""
+    check_sound(
+        fitted.network, concepts=len(images.slugs), side_px=recipe.side_px, preprocessing_version=PREPROCESSING_VERSION
+    )
     version = models.next_version(engine, name)
     digest = save_network(store, bundle_folder(name, version), fitted.network)
-    unmeasured = Bundle(
+    return Bundle(
         name=name,
         version=version,
         sha256=digest,
@@ -134,19 +175,45 @@ def _register(
         dataset_id=dataset_id,
         metrics={},
     )
-    metrics = _measure(Predictor(store, unmeasured), images.split("test"))
-    bundle = Bundle(**{**unmeasured.__dict__, "metrics": metrics})
+
+
+def scores_by_split(predictor: Predictor, images: LabelledImages) -> dict[str, Judged]:
+    """The registered file itself, loaded again, on the splits that it was not trained on; `test` may be empty."""
+    found = {}
+    for name in HELD_OUT:
+        split = images.split(name)
+        if len(split.pixels):
+            found[name] = Judged(predictor.bundle, predict(predictor, split), split.truth)
+        elif name == "test":
+            found[name] = Judged(predictor.bundle, np.zeros((0, len(images.slugs)), np.float32), split.truth)
+    return found
+
+
+def _figures(scored: Mapping[str, Judged]) -> dict[str, Any]:
+    """Of the test split, and in `unseen` those of providers that no training picture came from."""
+    test, unseen = scored["test"], scored.get("unseen")
+    figures: dict[str, Any] = {"n_images": 0}
+    if len(test.scores):
+        figures = basic_figures(test.bundle, test.scores, test.truth)
+    if unseen is not None:
+        figures["unseen"] = basic_figures(unseen.bundle, unseen.scores, unseen.truth)
+    return figures
+
+
+def _register(engine: Engine, store: ObjectStore, bundle: Bundle, verdict: Verdict | None, now: datetime) -> None:
     key = save_bundle(store, bundle)
-    summary = {figure: value for figure, value in metrics.items() if figure != "per_concept"}
+    summary = {figure: value for figure, value in bundle.metrics.items() if figure != "per_concept"}
+    if "unseen" in summary:
+        summary["unseen"] = {figure: value for figure, value in summary["unseen"].items() if figure != "per_concept"}
     models.register(
-        engine, name=name, version=version, bundle_key=key, sha256=digest, dataset_id=dataset_id, metrics=summary, now=now
+        engine,
+        name=bundle.name,
+        version=bundle.version,
+        bundle_key=key,
+        sha256=bundle.sha256,
+        dataset_id=bundle.dataset_id,
+        metrics=summary,
+        now=now,
+        gate=verdict.to_json() if verdict is not None else None,
     )
-    log.info("model_registered", name=name, version=version, **summary)
-    return bundle
-
-
-def _measure(predictor: Predictor, test: LabelledImages) -> Mapping[str, Any]:
-    """The registered file itself, loaded again, on the held-out split."""
-    if not len(test.pixels):
-        return {"n_images": 0}
-    return basic_figures(predictor.bundle, predict(predictor, test), test.truth)
+    log.info("model_registered", name=bundle.name, version=bundle.version, **summary)
