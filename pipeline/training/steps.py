@@ -157,9 +157,7 @@ def _stored(
     settings: Settings,
 ) -> Bundle:
     """The network in the store, and the bundle that describes it, as yet without figures."""
-    check_sound(
-        fitted.network, concepts=len(images.slugs), side_px=recipe.side_px, preprocessing_version=PREPROCESSING_VERSION
-    )
+    check_sound(fitted.network, concepts=len(images.slugs), side_px=recipe.side_px, preprocessing_version=PREPROCESSING_VERSION)
     version = models.next_version(engine, name)
     digest = save_network(store, bundle_folder(name, version), fitted.network)
     return Bundle(

@@ -25,7 +25,13 @@ def test_a_worse_version_is_refused_and_every_step_after_it_is_on_record(
     (recipes / "worse.yaml").write_text(WORSE)
 
     def enrich(*arguments: object, fails: bool = False) -> str:
-        environment = {**os.environ, "VAR_DIR": str(var), "RECIPES_DIR": str(recipes), "TARGET_PRECISION": "0.6", "COLUMNS": "200"}
+        environment = {
+            **os.environ,
+            "VAR_DIR": str(var),
+            "RECIPES_DIR": str(recipes),
+            "TARGET_PRECISION": "0.6",
+            "COLUMNS": "200",
+        }
         done = subprocess.run(
             [sys.executable, "-m", "pipeline", *map(str, arguments)],
             env=environment, capture_output=True, text=True, timeout=240, check=False,
