@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from pipeline.cli import harvest_commands
+from pipeline.cli.dataset import dataset
 from pipeline.cli.images import images
 from pipeline.cli.model import model
 from pipeline.errors import EnrichmentError
@@ -21,7 +22,13 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Enrich images of cultural heritage.", rich_markup_mode="rich"
 )
 sandbox = typer.Typer(no_args_is_help=True, help="Stand-in servers of Europeana, the Annotation API and WITH.")
-for name, group in {"sandbox": sandbox, "model": model, "images": images, "source": harvest_commands.source}.items():
+for name, group in {
+    "sandbox": sandbox,
+    "model": model,
+    "dataset": dataset,
+    "images": images,
+    "source": harvest_commands.source,
+}.items():
     app.add_typer(group, name=name)
 app.command()(harvest_commands.start)
 app.command()(harvest_commands.harvest)

@@ -58,7 +58,9 @@ def plan_downloads(run_key: str, *, settings: Settings) -> list[str]:
     size = max(settings.images_per_batch, -(-_record_count(lake, run) // settings.max_batches))
     groups = groups_of(_candidates(lake, run, settings), size)
     mark = f"{fingerprint_of(settings)}|{settings.images_per_shard}"
-    return plan_stage(lake, run, STAGE, groups, fingerprint=mark, max_batches=settings.max_batches)
+    keys = plan_stage(lake, run, STAGE, groups, fingerprint=mark, max_batches=settings.max_batches)
+    give_back_memory()
+    return keys
 
 
 def download_batch(batch_key: str, *, settings: Settings) -> str:
@@ -67,7 +69,7 @@ def download_batch(batch_key: str, *, settings: Settings) -> str:
     try:
         return run_batch(lake, batch_key, lambda run, batch: _download(lake, run, batch, settings))
     finally:
-        give_back_memory()  # for the process that does one batch after the other
+        give_back_memory()
 
 
 def publish_images(run_key: str, result_keys: list[str], *, settings: Settings) -> str:

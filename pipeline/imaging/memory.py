@@ -21,7 +21,7 @@ def keep_buffers() -> None:
 
 
 def give_back_memory() -> None:
-    """What nobody uses any more goes back to the system; nothing where there is no `malloc_trim`."""
+    """What nobody uses any more goes back to the system, for the process that does one batch after the other."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
