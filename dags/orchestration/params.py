@@ -43,3 +43,20 @@ def collection(sources):
         ),
         **COMMON,
     }
+
+
+def training(recipes_dir):
+    """The form of `train_model`: which pictures, how, and under which name."""
+    recipes = sorted(path.stem for path in recipes_dir.glob("*.yaml"))
+    return {
+        "collection": Param(
+            "",
+            type="string",
+            description="A folder with pictures and metadata.csv that the workers can read.",
+            examples=["/var/lib/enrichment/collection"],
+        ),
+        "recipe": Param("small", type="string", enum=recipes, description="A recipe of vocab/recipes."),
+        "name": Param("default", type="string", minLength=1, pattern=r"^\w[\w.-]*$", description="The model's name."),
+        "again": Param(False, type="boolean", description="Train even if this very data and recipe have a released model."),
+        "noise_report": Param(True, type="boolean", description="First report which labels are probably wrong."),
+    }

@@ -20,7 +20,7 @@ STAGES = ("harvest", "images", "labels", "suggestions", "publish")
 def test_all_dags_parse_without_an_error(dag_bag):
     assert dag_bag.import_errors == {}
     nightly = {source.dag_id for source in load_sources(Settings().sources_dir).values()}
-    assert set(dag_bag.dags) == nightly | {"enrich_collection", "recheck_links"}
+    assert set(dag_bag.dags) == nightly | {"enrich_collection", "recheck_links", "train_model"}
     assert "enrich_nightly" in nightly
 
 
@@ -70,6 +70,22 @@ def test_the_stages_follow_each_other_from_harvest_to_report(dag_bag):
     expected["report"] = []
     expected["start"] = sorted(expected["start"])
     assert edges == expected
+
+
+def test_a_refused_model_waits_for_a_person_and_a_good_one_does_not(dag_bag):
+    dag = dag_bag.dags["train_model"]
+    edges = {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks}
+    assert edges == {
+        "noise": ["train"],
+        "train": ["refused", "settle"],
+        "refused": ["ask"],
+        "ask": ["settle"],
+        "settle": [],
+    }
+    ask = dag.get_task("ask")
+    assert ask.defaults == [ask.options[0]] and "Leave" in ask.options[0]  # nobody answers: what is in force stays
+    assert ask.response_timeout is not None and "why" in ask.params
+    assert (dag.get_task("train").pool, dag.get_task("train").queue) == (pools.INFERENCE, "gpu")
 
 
 def test_the_recheck_is_a_stage_of_its_own_every_night(dag_bag):

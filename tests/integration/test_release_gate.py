@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.database import connect, models
+from pipeline.errors import CriticalError
+from pipeline.settings import Settings
+from pipeline.training.by_form import overrule, report_noise_of_form, train_from_form
+from tests.conftest import NOW
+
 WORSE = "kind: scratch\nside_px: 32\nwidth: 4\nepochs: 1\nbatch_size: 64\nlearning_rate: 0.0001\nfolds: 2\nseed: 7\n"
 
 
@@ -50,3 +56,28 @@ def test_a_worse_version_is_refused_and_every_step_after_it_is_on_record(
     assert "default 2, released" in shown and "only to try it" in shown and "refused" in shown
     assert "default 1 is released again" in enrich("model", "rollback", "default")
     assert "default 1, released" in enrich("model", "show", "default")
+
+
+def test_the_form_of_the_dag_trains_and_a_refusal_is_overruled_only_with_a_reason(
+    var: Path, small_collection: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "worse.yaml").write_text(WORSE)
+    settings = Settings(_env_file=None, var_dir=var, recipes_dir=tmp_path, target_precision=0.6)  # type: ignore[call-arg]
+    form = {"collection": str(small_collection), "recipe": "worse", "name": "default", "again": False, "noise_report": False}
+    assert report_noise_of_form(form=form, run_id="manual__1", settings=settings) == ""
+    trained = train_from_form(form=form, now=NOW, settings=settings)
+    assert (trained["name"], trained["version"], trained["released"]) == ("default", 2, False)
+    assert "macro average precision falls" in trained["refusal"]
+    answer = {"chosen_options": ["Release it all the same"], "responded_by_user": {"id": "7", "name": "curator"}}
+    with pytest.raises(CriticalError, match="not why"):
+        overrule(trained=trained, answer=answer | {"params_input": {"why": " "}}, settings=settings)
+    told = overrule(trained=trained, answer=answer | {"params_input": {"why": "the old one is gone"}}, settings=settings)
+    assert "on the word of curator" in told
+    row = models.find(connect(settings), "default")
+    assert row is not None and (row["version"], row["gate"]["override"]["why"]) == (2, "the old one is gone")
+
+
+def test_the_form_asks_for_a_collection(tmp_path: Path) -> None:
+    form = {"collection": " ", "recipe": "small", "name": "default", "again": False, "noise_report": True}
+    with pytest.raises(CriticalError, match="which folder"):
+        train_from_form(form=form, now=NOW, settings=Settings(_env_file=None, var_dir=tmp_path))  # type: ignore[call-arg]

@@ -1,0 +1,64 @@
+"""# Train a model
+
+By hand or through the API: name a folder of labelled pictures and a recipe. The new version is registered, and released
+if it is no worse than the one in force. If it is worse a person is asked, with the reasons in front of them: releasing it
+all the same needs their words, which are kept with the version; otherwise the run ends with the refusal.
+"""
+
+from datetime import timedelta
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Param, dag, task
+
+from orchestration import defaults, params, pools, stages
+from pipeline.settings import Settings
+
+RELEASE, LEAVE = "Release it all the same", "Leave the version in force"
+
+
+@dag(
+    schedule=None,
+    start_date=defaults.START_DATE,
+    max_active_runs=1,
+    params=params.training(Settings().recipes_dir),
+    default_args=defaults.ARGS,
+    tags=["training", "by-hand"],
+    doc_md=__doc__,
+)
+def train_model() -> None:
+    @task(pool=pools.INFERENCE, queue="gpu")
+    def noise(params=None, dag_run=None) -> str:  # noqa: ANN001
+        return stages.call("pipeline.training.by_form.report_noise_of_form", form=params, run_id=dag_run.run_id)
+
+    @task(pool=pools.INFERENCE, queue="gpu")
+    def train(params=None, dag_run=None) -> dict:  # noqa: ANN001
+        return stages.call("pipeline.training.by_form.train_from_form", form=params, now=dag_run.run_after)
+
+    @task.short_circuit
+    def refused(trained: dict) -> bool:
+        return not trained["released"]
+
+    ask = HITLOperator(
+        task_id="ask",
+        subject="Release version {{ ti.xcom_pull(task_ids='train')['version'] }} although it is worse?",
+        body="{{ ti.xcom_pull(task_ids='train')['refusal'] }}",
+        options=[LEAVE, RELEASE],
+        defaults=LEAVE,
+        params={"why": Param("", type="string", description="Why? It is kept with the version.")},
+        response_timeout=timedelta(days=14),
+    )
+
+    @task
+    def settle(trained: dict, answer: dict) -> str:
+        from airflow.sdk.exceptions import AirflowFailException
+
+        if RELEASE not in answer["chosen_options"]:
+            raise AirflowFailException(trained["refusal"])
+        return stages.call("pipeline.training.by_form.overrule", trained=trained, answer=answer)
+
+    trained = train()
+    noise() >> trained
+    refused(trained) >> ask >> settle(trained, ask.output)
+
+
+train_model()

@@ -1,0 +1,47 @@
+"""What the form of the DAG `train_model` asks for. The steps hand on plain values: names, numbers, texts."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.database import connect, models
+from pipeline.errors import CriticalError
+from pipeline.settings import Settings
+from pipeline.training.noise_report import report_noise
+from pipeline.training.steps import train
+
+
+def report_noise_of_form(*, form: Mapping[str, Any], run_id: str, settings: Settings) -> str:
+    """The label-noise report below VAR_DIR/noise; returns its folder, or nothing where the form does not want one."""
+    if not form["noise_report"]:
+        return ""
+    folder = settings.var_dir / "noise" / "".join(letter if letter.isalnum() else "-" for letter in run_id)
+    return str(report_noise(_collection(form), form["recipe"], folder, settings=settings).folder)
+
+
+def train_from_form(*, form: Mapping[str, Any], now: datetime, settings: Settings) -> dict[str, Any]:
+    """Train, register, release if the gate lets it pass: {name, version, released, refusal}."""
+    trained = train(_collection(form), form["recipe"], form["name"], settings=settings, now=now, again=form["again"])
+    bundle, verdict = trained.bundle, trained.verdict
+    refusal = models.refusal(bundle.name, bundle.version, verdict.reasons) if verdict and not verdict.allowed else ""
+    return {"name": bundle.name, "version": bundle.version, "released": trained.released, "refusal": refusal}
+
+
+def overrule(*, trained: Mapping[str, Any], answer: Mapping[str, Any], settings: Settings) -> str:
+    """Release a refused version on somebody's word, as Airflow's human-in-the-loop operator hands it on.
+
+    Raises CriticalError when nobody said why.
+    """
+    why = str((answer.get("params_input") or {}).get("why") or "").strip()
+    if not why:
+        raise CriticalError("the answer says to release the version, but not why; its form has a field for that")
+    who = (answer.get("responded_by_user") or {}).get("name") or "unknown"
+    models.release(connect(settings), trained["name"], trained["version"], override={"by": str(who), "why": why})
+    return f"{trained['name']} {trained['version']} is released on the word of {who}"
+
+
+def _collection(form: Mapping[str, Any]) -> Path:
+    if not (form["collection"] or "").strip():
+        raise CriticalError("collection: say which folder has the pictures and metadata.csv")
+    return Path(form["collection"].strip())
