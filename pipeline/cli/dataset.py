@@ -1,5 +1,6 @@
 """`enrich dataset …`: labelled pictures, before anything is trained on them."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,27 @@ out = Console()
 SHOWN = 12  # concepts
 
 
-@dataset.callback()
-def group() -> None:
-    """Labelled pictures, before anything is trained on them."""
+@dataset.command("build")
+def build(
+    collections: Annotated[list[Path], typer.Option("--collection", help="A folder with pictures and metadata.csv; repeat.")],
+    folder: Annotated[Path, typer.Option("--out", help="A new folder for the dataset.")],
+    unseen: Annotated[
+        str | None,
+        typer.Option(help="The provider that is never trained on; '' for none. Without it one is chosen, if one can be."),
+    ] = None,
+) -> None:
+    """Put labelled folders together: usable pictures, each once, split so that nothing leaks.
+
+    Example:  enrich dataset build --collection museum --collection archive --out var/datasets/both
+    """
+    from pipeline.training.assemble import build_dataset
+
+    built = build_dataset(collections, folder, settings=Settings(), now=datetime.now(UTC), unseen=unseen)
+    for name, count in sorted(built.splits.items()):
+        out.print(f"{name:8} {count:>7,} pictures")
+    for reason, count in sorted(built.left_out.items()):
+        out.print(f"left out {count:>7,} {reason}")
+    out.print(f"unseen provider: {built.unseen_provider or 'none chosen'}; look at {folder / 'card.md'}", soft_wrap=True)
 
 
 @dataset.command("noise")

@@ -1,0 +1,98 @@
+"""Which pictures may be trained on, and which only judged on: nothing that belongs together stands on two sides."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+TRAIN, TEST, UNSEEN = "train", "test", "unseen"
+HELD_OUT_OF = 4  # one cluster in so many is held out, where the data say nothing
+FEWEST_PROVIDERS = 3  # a concept of fewer says nothing of unseen providers
+UNSEEN_SHARE = (0.05, 0.4)  # of all pictures: what an unseen provider may take away from training
+
+
+@dataclass(frozen=True)
+class Example:
+    """What the splits depend on; `split` is what the data say, empty where they say nothing."""
+
+    key: str
+    group: str
+    provider: str
+    concepts: frozenset[str]
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The split of each example, empty where it had to be left out; their clusters; the provider that is never seen."""
+
+    splits: tuple[str, ...]
+    clusters: tuple[str, ...]
+    unseen_provider: str = ""
+
+
+def clusters_of(examples: Sequence[Example], near: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+    """A name for each example: the same for those of one group, of one key, or that look nearly the same (`near` pairs)."""
+    parent = list(range(len(examples)))
+
+    def root(one: int) -> int:
+        while parent[one] != one:
+            parent[one] = parent[parent[one]]
+            one = parent[one]
+        return one
+
+    first: dict[tuple[str, str], int] = {}
+    pairs = list(near)
+    for place, example in enumerate(examples):
+        pairs += [(place, first.setdefault(name, place)) for name in (("group", example.group), ("key", example.key))]
+    for one, other in pairs:
+        low, high = sorted((root(one), root(other)))
+        parent[high] = low
+    return tuple(examples[root(place)].key for place in range(len(examples)))
+
+
+def draw_splits(examples: Sequence[Example], clusters: Sequence[str], *, unseen: str | None = None) -> Splits:
+    """What the data say holds. A cluster that they put on two sides keeps the held-out one; its other pictures are left out.
+
+    `unseen` names the provider that is never trained on; None lets one be chosen where the data name no unseen rows, and
+    an empty name wants none.
+    """
+    said = {example.split for example in examples}
+    if UNSEEN in said:
+        unseen = ""
+    elif unseen is None:
+        unseen = "" if said - {""} else unseen_provider(examples)
+    wanted = [UNSEEN if unseen and example.provider == unseen else example.split for example in examples]
+    of_cluster: dict[str, set[str]] = defaultdict(set)
+    for cluster, split in zip(clusters, wanted, strict=True):
+        of_cluster[cluster].add(split)
+    sides = {cluster: _side(cluster, splits) for cluster, splits in of_cluster.items()}
+    splits = tuple(
+        sides[cluster] if split in ("", sides[cluster]) else "" for cluster, split in zip(clusters, wanted, strict=True)
+    )
+    return Splits(splits, tuple(clusters), unseen)
+
+
+def _side(cluster: str, said: set[str]) -> str:
+    for split in (UNSEEN, TEST, TRAIN):
+        if split in said:
+            return split
+    return TEST if int(hashlib.sha256(cluster.encode()).hexdigest(), 16) % HELD_OUT_OF == 0 else TRAIN
+
+
+def unseen_provider(examples: Sequence[Example]) -> str:
+    """The provider to keep out of training: it shares most with others and takes neither too little nor too much; or none."""
+    providers: dict[str, set[str]] = defaultdict(set)
+    for example in examples:
+        for concept in example.concepts:
+            providers[concept].add(example.provider)
+    shared = {concept for concept, names in providers.items() if len(names) >= FEWEST_PROVIDERS}
+    counts = Counter(example.provider for example in examples)
+    covered: Mapping[str, set[str]] = {
+        name: {concept for example in examples if example.provider == name for concept in example.concepts} & shared
+        for name in counts
+    }
+    fair = [
+        name for name in counts if name and covered[name] and UNSEEN_SHARE[0] <= counts[name] / len(examples) <= UNSEEN_SHARE[1]
+    ]
+    return min(fair, key=lambda name: (-len(covered[name]), counts[name], name)) if fair else ""
