@@ -22,6 +22,7 @@ from pipeline.model.soundness import check_sound
 from pipeline.reporting.truth import unknown_concepts
 from pipeline.settings import Settings
 from pipeline.storage import ObjectStore
+from pipeline.training.card import model_card
 from pipeline.training.dataset import LabelledImages, labelled_rows, load_images, load_rows
 from pipeline.training.evaluate import basic_figures, predict
 from pipeline.training.fit import Fitted, fit
@@ -199,6 +200,7 @@ def _figures(scored: Mapping[str, Judged]) -> dict[str, Any]:
 
 
 def _register(engine: Engine, store: ObjectStore, bundle: Bundle, verdict: Verdict | None, now: datetime) -> None:
+    store.put_bytes(f"{bundle.folder}/card.md", model_card(bundle, verdict).encode())
     key = save_bundle(store, bundle)
     summary = {figure: value for figure, value in bundle.metrics.items() if figure != "per_concept"}
     if "unseen" in summary:

@@ -68,6 +68,10 @@ def test_the_form_of_the_dag_trains_and_a_refusal_is_overruled_only_with_a_reaso
     trained = train_from_form(form=form, now=NOW, settings=settings)
     assert (trained["name"], trained["version"], trained["released"]) == ("default", 2, False)
     assert "macro average precision falls" in trained["refusal"]
+    card = (var / "lake/models/default/2/card.md").read_text()
+    assert "# Model default, version 2" in card and "Refused:" in card and "macro average precision falls" in card
+    registered = models.find(connect(settings), "default", 2)
+    assert registered is not None and f"| macro average precision | {registered['metrics']['macro_ap']:.3f} |" in card
     answer = {"chosen_options": ["Release it all the same"], "responded_by_user": {"id": "7", "name": "curator"}}
     with pytest.raises(CriticalError, match="not why"):
         overrule(trained=trained, answer=answer | {"params_input": {"why": " "}}, settings=settings)
