@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.settings import Settings
 
@@ -51,7 +51,9 @@ def noise(
     from pipeline.training.noise_report import report_noise
 
     report = report_noise(collection, recipe, folder, settings=Settings())
-    table = Table("concept", "labelled", "probably wrong", "probably missing", "precision", "recall", "wrong of all")
+    table = Table(
+        Column("concept", no_wrap=True), "labelled", "probably wrong", "probably missing", "precision", "recall", "wrong of all"
+    )
     for one in report.concepts[:SHOWN]:
         table.add_row(
             one.slug,
