@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 HASH_SIDE = 8
-_SMOOTHED = 0.43  # standard deviation of the filter before the shrinking, in pixels for each time that it shrinks
+_SMOOTHED = 0.4  # standard deviation of the filter before the shrinking, in pixels for each time that it shrinks
 cv2.setNumThreads(1)  # each picture has its thread already
 _START_OF_IMAGE = b"\xff\xd8"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
