@@ -6,6 +6,7 @@ EnrichmentError
 ├── BudgetSpent             a limit that somebody set is used up: the step keeps what it has and ends as partial
 ├── PoisonedResultError     the model's output is impossible (NaN, wrong shape): the batch fails, nothing is written
 └── CriticalError           credentials or configuration are wrong: the run stops with one message
+    └── RefusedReleaseError a model is worse than the one in force, which stays so
 """
 
 
@@ -33,3 +34,7 @@ class PoisonedResultError(EnrichmentError):
 
 class CriticalError(EnrichmentError):
     """Nothing can go on: the message names the setting, file or credential to mend."""
+
+
+class RefusedReleaseError(CriticalError):
+    """A version of a model is worse than the one in force; the message says in what, and how to release it all the same."""

@@ -18,6 +18,7 @@ from typing import Any
 import requests
 from rich.console import Console
 
+from pipeline.cli.model import REFUSED
 from pipeline.cli.summary import print_summary
 from pipeline.collection import read_collection
 from pipeline.errors import CriticalError
@@ -110,7 +111,7 @@ class LocalRun:
     def _model(self, folder: Path, environment: dict[str, str]) -> None:
         recipe = "frozen" if self._settings.model_weights_file else "small"
         train = ["enrich", "train", "--collection", str(folder), "--recipe", recipe, "--name", environment["MODEL_NAME"]]
-        self._step("model", train, environment)
+        self._step("model", train, environment, goes_on_after=REFUSED)  # then with the version in force
 
     @contextmanager
     def _service(self, command: list[str], environment: dict[str, str]) -> Iterator[None]:
@@ -215,7 +216,7 @@ class LocalRun:
                 time.sleep(0.1)
         raise CriticalError(f"the sandbox did not start; its log says: {_last_lines(log)}")
 
-    def _step(self, what: str, command: list[str], environment: dict[str, str]) -> None:
+    def _step(self, what: str, command: list[str], environment: dict[str, str], *, goes_on_after: int = 0) -> None:
         """Run a command with its output in a log, and draw the progress that it reports."""
         log = self._logs / f"{command[0]}-{command[1]}.log"
         started = time.monotonic()
@@ -229,7 +230,9 @@ class LocalRun:
             process.terminate()
             process.wait()
             raise
-        if process.returncode != 0:
+        if process.returncode and process.returncode == goes_on_after:
+            out.print(_last_lines(log), highlight=False)
+        elif process.returncode != 0:
             raise CriticalError(f"{what} failed; {log} ends with:\n{_last_lines(log)}")
         out.print(f"  [dim]done in {time.monotonic() - started:.0f} s[/]")
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from pipeline.cli import harvest_commands
 from pipeline.cli.dataset import dataset
 from pipeline.cli.images import images
-from pipeline.cli.model import model
-from pipeline.errors import EnrichmentError
+from pipeline.cli.model import REFUSED, model
+from pipeline.errors import EnrichmentError, RefusedReleaseError
 from pipeline.settings import Settings
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ STAGES = ("harvest", "images", "labels", "suggestions", "publish")
 
 
 def main() -> None:
-    """Run a command; an error of ours is one clear line and exit code 2, anything else is a bug with its traceback."""
+    """Run a command; an error of ours is one clear line and exit code 2, a refused model 3, else it is a bug: a traceback."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -55,6 +55,9 @@ def main() -> None:
     except OSError as error:  # a folder that may not be written, a file that is not there
         Console(stderr=True).print(f"[red bold]OSError[/]: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
+    except RefusedReleaseError as error:  # nothing is broken: what is in force goes on
+        Console(stderr=True).print(str(error), highlight=False, soft_wrap=True)
+        sys.exit(REFUSED)
     except EnrichmentError as error:
         Console(stderr=True).print(f"[red bold]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.errors import CriticalError
+from pipeline.errors import CriticalError, RefusedReleaseError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:  # importing it takes seconds
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # importing it takes seconds
 
 model = typer.Typer(no_args_is_help=True, help="Models that were trained here.")
 out = Console()
+REFUSED = 3  # exit code of a training whose version is not released
 
 _SHOWN = {
     "macro_ap": "macro average precision",
@@ -157,14 +158,14 @@ def _name_and_version(model: str) -> tuple[str, int | None]:
 
 
 def show_trained(trained: "Trained", console: Console) -> None:
-    """What came of a training; CriticalError with the gate's reasons when the version is not released."""
+    """What came of a training; RefusedReleaseError with the gate's reasons when the version is not released."""
     from pipeline.database import models
 
     bundle, verdict = trained.bundle, trained.verdict
     figures = {key: value for key, value in bundle.metrics.items() if key not in ("per_concept", "unseen")}
     console.print(f"model {bundle.name} version {bundle.version}; test split: {figures}", soft_wrap=True)
     if verdict is not None and not verdict.allowed:
-        raise CriticalError(models.refusal(bundle.name, bundle.version, verdict.reasons))
+        raise RefusedReleaseError(models.refusal(bundle.name, bundle.version, verdict.reasons))
     console.print(f"version {bundle.version} is released")
 
 

@@ -30,7 +30,7 @@ def test_a_worse_version_is_refused_and_every_step_after_it_is_on_record(
     recipes.mkdir()
     (recipes / "worse.yaml").write_text(WORSE)
 
-    def enrich(*arguments: object, fails: bool = False) -> str:
+    def enrich(*arguments: object, code: int = 0) -> str:
         environment = {
             **os.environ,
             "VAR_DIR": str(var),
@@ -42,15 +42,15 @@ def test_a_worse_version_is_refused_and_every_step_after_it_is_on_record(
             [sys.executable, "-m", "pipeline", *map(str, arguments)],
             env=environment, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
-        assert done.returncode == (2 if fails else 0), done.stderr
+        assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
-    refused = enrich("train", "--collection", small_collection, "--recipe", "worse", fails=True)
+    refused = enrich("train", "--collection", small_collection, "--recipe", "worse", code=3)
     assert "registered but not released" in refused and "macro average precision falls from" in refused
     assert "enrich model release default 2 --override" in refused
     listed = enrich("model", "list", "default")
     assert "registered (refused)" in listed and "released" in listed
-    assert "in force" in enrich("model", "release", "default", "2", fails=True)
+    assert "in force" in enrich("model", "release", "default", "2", code=2)
     enrich("model", "release", "default", "2", "--override", "only to try it")
     shown = enrich("model", "show", "default")
     assert "default 2, released" in shown and "only to try it" in shown and "refused" in shown
