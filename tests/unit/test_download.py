@@ -356,7 +356,7 @@ def test_a_failure_keeps_its_place() -> None:
 
 def test_never_more_calls_are_under_way_than_the_limits_allow() -> None:
     site = Site()
-    visited(site, [f"/slow/0.02/{at}" for at in range(60)], download_concurrency=5, download_per_host=3)
+    visited(site, [f"/slow/0.15/{at}" for at in range(30)], download_concurrency=5, download_per_host=3)
     assert site.most["all"] == 5
     assert max(site.most[f"127.0.0.{last}:{site.port}"] for last in (1, 2)) == 3
 
