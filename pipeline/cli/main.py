@@ -14,7 +14,7 @@ from rich.console import Console
 from pipeline.cli import harvest_commands
 from pipeline.cli.dataset import dataset
 from pipeline.cli.images import images
-from pipeline.cli.model import REFUSED, model
+from pipeline.cli.model import REFUSED, model, show_trained
 from pipeline.errors import EnrichmentError, RefusedReleaseError
 from pipeline.settings import Settings
 
@@ -96,7 +96,6 @@ def train(
 
     Example:  MODEL_WEIGHTS_FILE=mobilenet_v2.h5 enrich train --collection DIR --recipe frozen --name museum
     """
-    from pipeline.cli.model import show_trained
     from pipeline.training.steps import train as train_model
 
     show_trained(train_model(collection, recipe, name, settings=Settings(), now=datetime.now(UTC), again=again), out)

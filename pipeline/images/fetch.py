@@ -25,6 +25,7 @@ from pipeline.images.addresses import Address, FetchedAs
 from pipeline.images.download import Download, Downloader, Validators, host_of, open_downloader
 from pipeline.images.hosts import Host, HostQueue, HostStats
 from pipeline.images.shards import Spool
+from pipeline.imaging.derivative import DERIVATION
 from pipeline.imaging.examine import Examined, Examiner, Rules
 from pipeline.imaging.inspect import Limits
 from pipeline.imaging.placeholders import ImagesToRemove, load_images_to_remove, tone
@@ -353,7 +354,7 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def fingerprint_of(settings: Settings) -> str:
-    """Short hash of the settings that decide about a picture: under other ones a verdict is reached anew."""
+    """Short hash of what decides about a picture, settings and code: under others a verdict is reached anew."""
     mark = settings.fingerprint(
         "derivative_side_px",
         "derivative_quality",
@@ -363,10 +364,10 @@ def fingerprint_of(settings: Settings) -> str:
         "image_max_bytes",
         "keep_originals",
     )
-    if (folder := settings.images_to_remove_dir) is None:
-        return mark
-    files = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file())
-    return hashlib.sha256(f"{mark}|{files}".encode()).hexdigest()[:16]
+    folder = settings.images_to_remove_dir
+    paths = [path for path in folder.rglob("*") if path.is_file()] if folder is not None else []
+    files = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
+    return hashlib.sha256(f"{mark}|{DERIVATION}|{files}".encode()).hexdigest()[:16]
 
 
 def _validators(known: Link | None) -> Validators | None:

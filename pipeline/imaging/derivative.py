@@ -10,6 +10,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+DERIVATION = 2  # raise it when the same file would come out otherwise: then pictures are made anew
 HASH_SIDE = 8
 _SMOOTHED = 0.4  # standard deviation of the filter before the shrinking, in pixels for each time that it shrinks
 cv2.setNumThreads(1)  # each picture has its thread already

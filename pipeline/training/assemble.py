@@ -3,15 +3,13 @@
 Written as a collection that `enrich train` reads as it is, with Parquet and a card beside it.
 """
 
-import csv
 import hashlib
-import json
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,12 +24,13 @@ from pipeline.index.near_hashes import near_pairs, says_enough
 from pipeline.reporting.progress import Progress
 from pipeline.reporting.truth import known_labels
 from pipeline.settings import Settings
-from pipeline.training.splits import Example, Splits, clusters_of, draw_splits
+from pipeline.training.splits import Example, Splits, draw_splits, most_held_out
+from pipeline.training.tables import write_csv
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 COLUMNS = (
     "record_id", "image_file", "title", "creator", "year", "provider", "data_provider", "rights", "concepts",
-    "not_annotated", "group", "split", "image_id", "perceptual_hash", "cluster", "source",
+    "not_annotated", "group", "split", "image_id", "perceptual_hash", "source",
 )  # fmt: skip
 LEFT_OUT = ("record_id", "source", "reason", "detail")
 SAME_LOOK = 12.0  # grey levels between two sketches, at most, for pictures whose hashes are close
@@ -39,7 +38,7 @@ SAME_LOOK = 12.0  # grey levels between two sketches, at most, for pictures whos
 
 @dataclass(frozen=True)
 class Found:
-    """A usable picture with its labels (slugs); `file` is where it lies."""
+    """A usable picture with its labels (slugs); `file` is where it lies, `source` the folder that it comes from."""
 
     row: CollectionRow
     source: str
@@ -49,6 +48,7 @@ class Found:
     sketch: str
     concepts: frozenset[str]
     unknown: frozenset[str]
+    groups: frozenset[str]  # of all rows that it comes from
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,8 @@ def build_dataset(
     found = _merged(_usable(sources, vocabulary, settings, left_out), left_out)
     if not found:
         raise CriticalError(f"no usable picture in {', '.join(map(str, sources))}")
-    examples = [
-        Example(one.row.record_id, f"{one.source}|{one.row.group}", _owner(one.row), one.concepts, one.row.split)
-        for one in found
-    ]
-    drawn = draw_splits(examples, clusters_of(examples, _near(found, settings.near_duplicate_bits)), unseen=unseen)
+    examples = [Example(one.row.record_id, one.groups, _owner(one.row), one.concepts, one.row.split) for one in found]
+    drawn = draw_splits(examples, _near(found, settings.near_duplicate_bits), unseen=unseen)
     for one, split, cluster in zip(found, drawn.splits, drawn.clusters, strict=True):
         if not split:
             detail = f"pictures of its cluster ({cluster}) are held out"
@@ -112,8 +109,17 @@ def _usable(
                     continue
                 row = replace(row, split="" if collection.split_drawn else row.split)
                 true, unknown = known_labels(row, vocabulary)
-                labels = frozenset(true), frozenset(unknown)
-                yield Found(row, source.name, path, image_id(content), seen.perceptual_hash, seen.sketch, *labels)
+                yield Found(
+                    row,
+                    source.name,
+                    path,
+                    image_id(content),
+                    seen.perceptual_hash,
+                    seen.sketch,
+                    concepts=frozenset(true),
+                    unknown=frozenset(unknown),
+                    groups=frozenset({f"{source.name}|{row.group}"}),
+                )
 
 
 def _owner(row: CollectionRow) -> str:
@@ -131,13 +137,13 @@ def _merged(found: Iterator[Found], left_out: list[dict[str, str]]) -> list[Foun
             by_record[one.row.record_id] = one.image_id
             continue
         true = first.concepts | one.concepts
-        split = first.row.split or one.row.split
-        if {first.row.split, one.row.split} & {"test", "unseen"}:  # judged on in one place: never trained on
-            split = first.row.split if first.row.split in ("test", "unseen") else one.row.split
-        merged = replace(
-            first, concepts=true, unknown=(first.unknown & one.unknown) - true, row=replace(first.row, split=split)
+        kept[first.image_id] = replace(
+            first,
+            row=replace(first.row, split=most_held_out([first.row.split, one.row.split])),
+            concepts=true,
+            unknown=(first.unknown & one.unknown) - true,
+            groups=first.groups | one.groups,
         )
-        kept[first.image_id] = merged
         detail = f"the same {'picture' if one.image_id == first.image_id else 'record'} as {first.row.record_id}"
         left_out.append({"record_id": one.row.record_id, "source": one.source, "reason": "duplicate", "detail": detail})
     return list(kept.values())
@@ -163,26 +169,18 @@ def _write(
     now: datetime,
 ) -> Built:
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    rows = [
-        _line(one, split, cluster) for one, split, cluster in zip(found, drawn.splits, drawn.clusters, strict=True) if split
-    ]
-    for one, split in zip(found, drawn.splits, strict=True):
+    rows = []
+    for one, split, cluster in zip(found, drawn.splits, drawn.clusters, strict=True):
         if split:
-            (folder / _file(one)).write_bytes(one.file.read_bytes())
-    _write_csv(folder / "metadata.csv", COLUMNS, rows)
-    _write_csv(folder / "left_out.csv", LEFT_OUT, left_out)
+            shutil.copyfile(one.file, folder / _file(one))
+            rows.append(_line(one, split, cluster))
+    write_csv(folder / "metadata.csv", COLUMNS, rows)
+    write_csv(folder / "left_out.csv", LEFT_OUT, left_out)
     pq.write_table(pa.Table.from_pydict({name: [row[name] for row in rows] for name in COLUMNS}), folder / "dataset.parquet")
     digest = hashlib.sha256((folder / "metadata.csv").read_bytes()).hexdigest()
     (folder / "card.md").write_text(_card(rows, left_out, drawn, sources, vocabulary, digest, now), encoding="utf-8")
     reasons = Counter(line["reason"] for line in left_out)
     return Built(folder, Counter(row["split"] for row in rows), reasons, drawn.unseen_provider)
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, columns)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _file(one: Found) -> str:
@@ -206,7 +204,6 @@ def _line(one: Found, split: str, cluster: str) -> dict[str, str]:
         "split": split,
         "image_id": one.image_id,
         "perceptual_hash": one.perceptual_hash,
-        "cluster": cluster,
         "source": one.source,
     }
 
@@ -244,7 +241,7 @@ def _card(
             "",
             f"- splits: {', '.join(f'{name} {count:,}' for name, count in sorted(splits.items()))}; unseen provider: {unseen}",
             f"- left out: {lost} (`left_out.csv`)",
-            "- a cluster (column `cluster`) holds pictures of one group and near duplicates; none stands on two sides",
+            "- pictures that belong together or look nearly the same have one `group`; none stands on two sides",
             "",
             "## Licences",
             "",
@@ -255,12 +252,6 @@ def _card(
             "| concept | all | " + " | ".join(named) + " |",
             "|---|---|" + "---|" * len(providers),
             *table,
-            "",
-            "## Sources",
-            "",
-            *(f"- `{source.name}`" for source in sources),
-            "",
-            f"<!-- {json.dumps({'metadata_sha256': digest, 'splits': splits})} -->",
             "",
         ]
     )

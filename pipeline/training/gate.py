@@ -58,9 +58,9 @@ class Verdict:
 
 def hold_against(new: Mapping[str, Judged], old: Mapping[str, Judged], *, unseen_margin: float) -> Verdict:
     """`new` and `old` by split: `test`, and `unseen` where there is one. Both must be of the same pictures, in order."""
-    old_bundle, new_bundle = old["test"].bundle, new["test"].bundle
-    of = f"version {old_bundle.version}, which is in force"
-    reasons, figures = [], dict[str, Any](against=old_bundle.version)
+    version = old["test"].bundle.version
+    of = f"version {version}, which is in force"
+    reasons, figures = [], dict[str, Any](against=version)
     for split, margin, words in (
         ("test", 0.0, "macro average precision"),
         ("unseen", unseen_margin, "macro average precision over unseen providers"),
@@ -81,7 +81,7 @@ def hold_against(new: Mapping[str, Judged], old: Mapping[str, Judged], *, unseen
     if lost := sorted(old["test"].published - new["test"].published):
         reasons.append(f"no longer sure enough to be published, unlike in {of}: {', '.join(lost)}")
     figures["lost"] = lost
-    figures["won"] = sorted({head.slug for head in new_bundle.heads} & (new["test"].published - old["test"].published))
+    figures["won"] = sorted(new["test"].published - old["test"].published)
     return Verdict(tuple(reasons), figures)
 
 

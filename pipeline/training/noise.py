@@ -36,7 +36,7 @@ class ConceptNoise:
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A label that is doubted: `row` is its place in the collection, `score` the models' for the concept."""
+    """A label that is doubted: `row` is its place among the scored pictures, `score` the models' for the concept."""
 
     row: int
     slug: str

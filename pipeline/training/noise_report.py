@@ -1,11 +1,11 @@
 """The label-noise report of a collection: a page to look at, a CSV for reviewers, and a table of concepts."""
 
 import base64
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
@@ -16,6 +16,7 @@ from pipeline.training.dataset import LabelledImages, load_images
 from pipeline.training.fit import fit
 from pipeline.training.noise import ConceptNoise, Suspicion, find_noise
 from pipeline.training.recipes import load_recipe
+from pipeline.training.tables import write_csv
 from pipeline.vocabulary import load_vocabulary
 
 SHOWN = 60  # pictures on the page
@@ -44,41 +45,26 @@ def report_noise(collection_dir: Path, recipe_name: str, folder: Path, *, settin
     concepts, suspicions = find_noise(images.slugs, fit(images, recipe, settings).out_of_fold, images.truth)
     rows = {row.record_id: row for row in collection.rows}
     folder.mkdir(parents=True, exist_ok=True)
-    _write_concepts(folder / "concepts.csv", concepts)
-    _write_suspicious(folder / "suspicious.csv", suspicions, images, rows)
+    write_csv(folder / "concepts.csv", [field.name for field in fields(ConceptNoise)], map(asdict, concepts))
+    lines = (_line(one, rows[images.record_ids[one.row]]) for one in suspicions)
+    write_csv(folder / "suspicious.csv", SUSPICIOUS, lines)
     page = _page(collection_dir.name, recipe.name, concepts, suspicions, images, rows)
     (folder / "page.html").write_text(page, encoding="utf-8")
     return NoiseReport(concepts, suspicions, folder)
 
 
-def _write_concepts(path: Path, concepts: Sequence[ConceptNoise]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, [field.name for field in fields(ConceptNoise)])
-        writer.writeheader()
-        writer.writerows(asdict(one) for one in concepts)
-
-
-def _write_suspicious(
-    path: Path, suspicions: Sequence[Suspicion], images: LabelledImages, rows: dict[str, CollectionRow]
-) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, SUSPICIOUS)
-        writer.writeheader()
-        for one in suspicions:
-            row = rows[images.record_ids[one.row]]
-            writer.writerow(
-                {
-                    "record_id": row.record_id,
-                    "image_file": row.image_file,
-                    "concept": one.slug,
-                    "given": int(one.given),
-                    "score": round(one.score, 4),
-                    "question": f"is it {one.slug}?" if one.given else f"is it not {one.slug}?",
-                    "title": row.title,
-                    "provider": row.provider,
-                    "split": row.split,
-                }
-            )
+def _line(one: Suspicion, row: CollectionRow) -> dict[str, Any]:
+    return {
+        "record_id": row.record_id,
+        "image_file": row.image_file,
+        "concept": one.slug,
+        "given": int(one.given),
+        "score": round(one.score, 4),
+        "question": f"is it {one.slug}?" if one.given else f"is it not {one.slug}?",
+        "title": row.title,
+        "provider": row.provider,
+        "split": row.split,
+    }
 
 
 def _page(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 TRAIN, TEST, UNSEEN = "train", "test", "unseen"
+_HELD_OUT_FIRST = (UNSEEN, TEST, TRAIN, "")
 HELD_OUT_OF = 4  # one cluster in so many is held out, where the data say nothing
 FEWEST_PROVIDERS = 3  # a concept of fewer says nothing of unseen providers
 UNSEEN_SHARE = (0.05, 0.4)  # of all pictures: what an unseen provider may take away from training
@@ -16,7 +17,7 @@ class Example:
     """What the splits depend on; `split` is what the data say, empty where they say nothing."""
 
     key: str
-    group: str
+    groups: frozenset[str]
     provider: str
     concepts: frozenset[str]
     split: str = ""
@@ -31,8 +32,13 @@ class Splits:
     unseen_provider: str = ""
 
 
-def clusters_of(examples: Sequence[Example], near: Iterable[tuple[int, int]]) -> tuple[str, ...]:
-    """A name for each example: the same for those of one group, of one key, or that look nearly the same (`near` pairs)."""
+def most_held_out(splits: Iterable[str]) -> str:
+    """Of several splits the one that is furthest from being trained on: what was held out once stays so."""
+    return min(splits, key=_HELD_OUT_FIRST.index)
+
+
+def _clusters(examples: Sequence[Example], near: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+    """A name for each example: the same for those that share a group or the key, or that look nearly the same."""
     parent = list(range(len(examples)))
 
     def root(one: int) -> int:
@@ -44,39 +50,39 @@ def clusters_of(examples: Sequence[Example], near: Iterable[tuple[int, int]]) ->
     first: dict[tuple[str, str], int] = {}
     pairs = list(near)
     for place, example in enumerate(examples):
-        pairs += [(place, first.setdefault(name, place)) for name in (("group", example.group), ("key", example.key))]
+        names = [("key", example.key), *(("group", group) for group in sorted(example.groups))]
+        pairs += [(place, first.setdefault(name, place)) for name in names]
     for one, other in pairs:
         low, high = sorted((root(one), root(other)))
         parent[high] = low
     return tuple(examples[root(place)].key for place in range(len(examples)))
 
 
-def draw_splits(examples: Sequence[Example], clusters: Sequence[str], *, unseen: str | None = None) -> Splits:
+def draw_splits(examples: Sequence[Example], near: Iterable[tuple[int, int]], *, unseen: str | None = None) -> Splits:
     """What the data say holds. A cluster that they put on two sides keeps the held-out one; its other pictures are left out.
 
-    `unseen` names the provider that is never trained on; None lets one be chosen where the data name no unseen rows, and
-    an empty name wants none.
+    `near` are pairs of places of examples that look nearly the same. `unseen` names the provider that is never trained on;
+    None lets one be chosen where the data name no unseen rows, and an empty name wants none.
     """
     said = {example.split for example in examples}
     if UNSEEN in said:
         unseen = ""
     elif unseen is None:
         unseen = "" if said - {""} else unseen_provider(examples)
+    clusters = _clusters(examples, near)
     wanted = [UNSEEN if unseen and example.provider == unseen else example.split for example in examples]
     of_cluster: dict[str, set[str]] = defaultdict(set)
     for cluster, split in zip(clusters, wanted, strict=True):
         of_cluster[cluster].add(split)
-    sides = {cluster: _side(cluster, splits) for cluster, splits in of_cluster.items()}
+    sides = {cluster: most_held_out(splits) or _drawn(cluster) for cluster, splits in of_cluster.items()}
     splits = tuple(
         sides[cluster] if split in ("", sides[cluster]) else "" for cluster, split in zip(clusters, wanted, strict=True)
     )
-    return Splits(splits, tuple(clusters), unseen)
+    return Splits(splits, clusters, unseen)
 
 
-def _side(cluster: str, said: set[str]) -> str:
-    for split in (UNSEEN, TEST, TRAIN):
-        if split in said:
-            return split
+def _drawn(cluster: str) -> str:
+    """The same cluster always lands on the same side."""
     return TEST if int(hashlib.sha256(cluster.encode()).hexdigest(), 16) % HELD_OUT_OF == 0 else TRAIN
 
 

@@ -94,8 +94,8 @@ def train(
     verdict = None
     if old is not None:
         slugs = tuple(head.slug for head in old.heads)
-        same = load_rows(collection, labelled_rows(collection), slugs, vocabulary, side_px=old.side_px, settings=settings)
-        assert same is not None  # the same pictures as those just trained on
+        held_out = [row for row in labelled_rows(collection) if row.split in HELD_OUT]
+        same = load_rows(collection, held_out, slugs, vocabulary, side_px=old.side_px, settings=settings)
         verdict = hold_against(scored, scores_by_split(Predictor(store, old), same), unseen_margin=settings.unseen_margin)
     _register(engine, store, bundle, verdict, now)
     if verdict is None or verdict.allowed:
@@ -176,15 +176,14 @@ def _stored(
     )
 
 
-def scores_by_split(predictor: Predictor, images: LabelledImages) -> dict[str, Judged]:
-    """The registered file itself, loaded again, on the splits that it was not trained on; `test` may be empty."""
-    found = {}
+def scores_by_split(predictor: Predictor, images: LabelledImages | None) -> dict[str, Judged]:
+    """The registered file itself, loaded again, on the splits that it was not trained on; `test` is always there."""
+    nothing = np.zeros((0, len(predictor.bundle.heads)))
+    found = {"test": Judged(predictor.bundle, nothing, nothing.astype(np.int8))}
     for name in HELD_OUT:
-        split = images.split(name)
-        if len(split.pixels):
+        split = images.split(name) if images is not None else None
+        if split is not None and len(split.pixels):
             found[name] = Judged(predictor.bundle, predict(predictor, split), split.truth)
-        elif name == "test":
-            found[name] = Judged(predictor.bundle, np.zeros((0, len(images.slugs)), np.float32), split.truth)
     return found
 
 
@@ -202,9 +201,7 @@ def _figures(scored: Mapping[str, Judged]) -> dict[str, Any]:
 def _register(engine: Engine, store: ObjectStore, bundle: Bundle, verdict: Verdict | None, now: datetime) -> None:
     store.put_bytes(f"{bundle.folder}/card.md", model_card(bundle, verdict).encode())
     key = save_bundle(store, bundle)
-    summary = {figure: value for figure, value in bundle.metrics.items() if figure != "per_concept"}
-    if "unseen" in summary:
-        summary["unseen"] = {figure: value for figure, value in summary["unseen"].items() if figure != "per_concept"}
+    summary = _without_concepts(bundle.metrics)
     models.register(
         engine,
         name=bundle.name,
@@ -217,3 +214,12 @@ def _register(engine: Engine, store: ObjectStore, bundle: Bundle, verdict: Verdi
         gate=verdict.to_json() if verdict is not None else None,
     )
     log.info("model_registered", name=bundle.name, version=bundle.version, **summary)
+
+
+def _without_concepts(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of the whole; those of each concept stand in the bundle."""
+    return {
+        name: _without_concepts(value) if isinstance(value, Mapping) else value
+        for name, value in figures.items()
+        if name != "per_concept"
+    }

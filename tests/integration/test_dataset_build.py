@@ -14,7 +14,18 @@ from PIL import Image
 from pipeline.collection import read_collection
 from pipeline.imaging.examine import sketch, sketch_distance
 
-COLUMNS = ["record_id", "image_file", "title", "provider", "data_provider", "rights", "concepts", "not_annotated", "split"]
+COLUMNS = [
+    "record_id",
+    "image_file",
+    "title",
+    "provider",
+    "data_provider",
+    "rights",
+    "concepts",
+    "not_annotated",
+    "group",
+    "split",
+]
 MUSEUMS = ("North Museum", "South Museum", "East Museum")
 
 
@@ -57,7 +68,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
              "concepts": "coin", "not_annotated": "people"}
         )  # fmt: skip
     (work / "two/copy.jpg").write_bytes((work / "one/p3.jpg").read_bytes())
-    second.append({"record_id": "/2/copy", "image_file": "copy.jpg", "concepts": "coin;people"})
+    second.append({"record_id": "/2/copy", "image_file": "copy.jpg", "concepts": "coin;people", "group": "one object"})
+    picture(77).save(work / "two/friend.jpg", quality=92)
+    second.append({"record_id": "/2/friend", "image_file": "friend.jpg", "concepts": "coin", "group": "one object"})
     for number in range(8):
         picture(number).resize((180, 180)).save(work / f"two/near{number}.jpg", quality=60)
         second.append(
@@ -84,7 +97,7 @@ def test_no_id_no_picture_and_no_near_duplicate_is_on_two_sides(built: tuple[Pat
     for name in ("record_id", "image_id"):
         assert len({row[name] for row in rows}) == len(rows)
     side = {row["record_id"]: row["split"] for row in rows}
-    cluster = {row["record_id"]: row["cluster"] for row in rows}
+    cluster = {row["record_id"]: row["group"] for row in rows}
     near = [number for number in range(8) if f"/2/near{number}" in side]
     assert near  # what is left of them stands where the picture stands that it is like
     for number in near:
@@ -105,11 +118,17 @@ def test_a_picture_that_comes_twice_is_kept_once_with_the_labels_of_both(built: 
     assert left_out["/2/copy"]["reason"] == "duplicate" and "/1/p3" in left_out["/2/copy"]["detail"]
 
 
+def test_what_belongs_to_a_copy_belongs_to_the_picture_that_is_kept(built: tuple[Path, str]) -> None:
+    rows = {row["record_id"]: row for row in lines_of(built[0] / "metadata.csv")}
+    for name in ("group", "split"):
+        assert rows["/2/friend"][name] == rows["/1/p3"][name]
+
+
 def test_what_is_not_usable_is_named_with_its_reason(built: tuple[Path, str]) -> None:
     left_out = {line["record_id"]: line["reason"] for line in lines_of(built[0] / "left_out.csv")}
     assert (left_out["/2/broken"], left_out["/2/none"]) == ("truncated", "no_picture")
     rows = lines_of(built[0] / "metadata.csv")
-    assert len(rows) + len(left_out) == 30 + 11
+    assert len(rows) + len(left_out) == 30 + 12
 
 
 def test_the_dataset_is_a_collection_and_parquet_and_a_card_say_the_same(built: tuple[Path, str]) -> None:

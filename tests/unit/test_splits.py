@@ -3,13 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.splits import Example, clusters_of, draw_splits, unseen_provider
+from pipeline.training.splits import Example, draw_splits, unseen_provider
 
 EXAMPLES = st.lists(
     st.builds(
         Example,
         key=st.integers(0, 10_000).map(lambda number: f"/1/{number}"),
-        group=st.sampled_from(["g1", "g2", "g3", "g4", "g5", "g6"]),
+        groups=st.frozensets(st.sampled_from(["g1", "g2", "g3", "g4", "g5", "g6"]), min_size=1, max_size=2),
         provider=st.sampled_from(["A", "B", "C"]),
         concepts=st.frozensets(st.sampled_from(["coin", "map"])),
         split=st.sampled_from(["", "", "train", "test", "unseen"]),
@@ -25,12 +25,12 @@ def test_nothing_that_belongs_together_stands_on_two_sides(
     examples: list[Example], pairs: list[tuple[int, int]], unseen: str | None
 ) -> None:
     near = [(one, other) for one, other in pairs if max(one, other) < len(examples)]
-    drawn = draw_splits(examples, clusters_of(examples, near), unseen=unseen)
+    drawn = draw_splits(examples, near, unseen=unseen)
     together = near + [
         (one, other)
         for one in range(len(examples))
         for other in range(one)
-        if examples[one].group == examples[other].group or examples[one].key == examples[other].key
+        if examples[one].groups & examples[other].groups or examples[one].key == examples[other].key
     ]
     for one, other in together:
         assert drawn.clusters[one] == drawn.clusters[other]
@@ -40,7 +40,7 @@ def test_nothing_that_belongs_together_stands_on_two_sides(
 @given(EXAMPLES, PAIRS)
 def test_what_the_data_say_holds_or_the_picture_is_left_out(examples: list[Example], pairs: list[tuple[int, int]]) -> None:
     near = [(one, other) for one, other in pairs if max(one, other) < len(examples)]
-    drawn = draw_splits(examples, clusters_of(examples, near), unseen="")
+    drawn = draw_splits(examples, near, unseen="")
     for example, split, cluster in zip(examples, drawn.splits, drawn.clusters, strict=True):
         assert not example.split or split in (example.split, "")
         if example.split and not split:  # only for the sake of one that is held out
@@ -52,7 +52,7 @@ def test_what_the_data_say_holds_or_the_picture_is_left_out(examples: list[Examp
 
 def some(provider: str, count: int, *concepts: str, start: int = 0) -> list[Example]:
     return [
-        Example(f"/{provider}/{number}", f"{provider}{number}", provider, frozenset(concepts))
+        Example(f"/{provider}/{number}", frozenset({f"{provider}{number}"}), provider, frozenset(concepts))
         for number in range(start, start + count)
     ]
 
@@ -63,7 +63,7 @@ def test_the_unseen_provider_shares_its_concepts_with_two_others_and_takes_neith
         *some("alone", 15, "map"),
     ]  # fmt: skip
     assert unseen_provider(examples) == "small"
-    drawn = draw_splits(examples, clusters_of(examples, []))
+    drawn = draw_splits(examples, [])
     assert drawn.unseen_provider == "small"
     sides = {(example.provider, split) for example, split in zip(examples, drawn.splits, strict=True)}
     assert ("small", "unseen") in sides and ("small", "train") not in sides and ("small", "test") not in sides
@@ -73,11 +73,11 @@ def test_the_unseen_provider_shares_its_concepts_with_two_others_and_takes_neith
 def test_no_provider_is_kept_out_where_none_shares_enough() -> None:
     examples = [*some("A", 30, "coin"), *some("B", 30, "map")]
     assert unseen_provider(examples) == ""
-    assert "unseen" not in draw_splits(examples, clusters_of(examples, [])).splits
+    assert "unseen" not in draw_splits(examples, []).splits
 
 
 def test_the_same_data_have_the_same_splits_and_about_one_in_four_is_held_out() -> None:
     examples = some("A", 400, "coin")
-    one, again = (draw_splits(examples, clusters_of(examples, []), unseen="").splits for _ in range(2))
+    one, again = (draw_splits(examples, [], unseen="").splits for _ in range(2))
     assert one == again
     assert 70 <= one.count("test") <= 130
