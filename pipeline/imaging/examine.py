@@ -21,7 +21,7 @@ from PIL import Image
 
 from pipeline.domain.outcome import Outcome, Reason
 from pipeline.imaging.derivative import normalised_jpeg, perceptual_hash
-from pipeline.imaging.inspect import Limits, inspect_image
+from pipeline.imaging.inspect import Inspection, Limits, inspect_image
 
 SKETCH_SIDE = 16
 # What may be decoded in a thread: a progressive JPEG holds all its coefficients, six bytes a pixel at worst.
@@ -74,8 +74,13 @@ def examine_here(content: bytes, rules: Rules) -> Examined:
         found.credit,
         perceptual_hash=perceptual_hash(found.grey) if found.grey else None,
         sketch=sketch(found.grey) if found.grey else None,
-        jpeg=normalised_jpeg(found.pixels, side_px=rules.side_px, quality=rules.quality) if found.pixels is not None else None,
+        jpeg=_derivative(found, rules) if found.pixels is not None else None,
     )
+
+
+def _derivative(found: Inspection, rules: Rules) -> bytes:
+    assert found.pixels is not None
+    return normalised_jpeg(found.pixels, side_px=rules.side_px, quality=rules.quality, extent=found.extent)
 
 
 def sketch(picture: Image.Image) -> str:

@@ -68,7 +68,9 @@ class Inspection:
     """The verdict on one file. `pixels` (height × width × 3, uint8) are upright sRGB, and only there when the outcome is
     ok, as is `grey`: very small, to be looked at as a whole.
 
-    `width_px` and `height_px` are the header's, before any turn; `credit` is what the file itself says of its makers.
+    `extent` is the height and width that the picture takes up in `pixels`: a JPEG decoded smaller may end within its last
+    row or column. `width_px` and `height_px` are the header's, before any turn; `credit` is what the file itself says of
+    its makers.
     """
 
     outcome: Outcome
@@ -78,6 +80,7 @@ class Inspection:
     width_px: int | None = None
     height_px: int | None = None
     pixels: NDArray[np.uint8] | None = None
+    extent: tuple[float, float] | None = None
     grey: Image.Image | None = None
     credit: str = ""
 
@@ -114,7 +117,7 @@ def _inspect(content: bytes, limits: Limits, target_side_px: int) -> Inspection:
         if problem := _out_of_bounds(width, height, limits):
             return rejected(*problem)
         try:
-            pixels = _pixels(image, content, target_side_px)
+            pixels, extent = _pixels(image, content, target_side_px)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  hostile bytes make a decoder raise anything; the verdict records it
@@ -123,7 +126,7 @@ def _inspect(content: bytes, limits: Limits, target_side_px: int) -> Inspection:
         small = grey.reduce(max(1, min(grey.size) // SMALL_SIDE))
         if _spread(small) < NEAR_BLANK_RANGE and _nothing_to_see(grey.reduce(max(1, min(grey.size) // LOOKED_AT_SIDE))):
             return rejected(Reason.NEAR_BLANK, "one colour all over")
-        return Inspection(Outcome.OK, None, "", mime, width, height, pixels, small, credit_of(image))
+        return Inspection(Outcome.OK, None, "", mime, width, height, pixels, extent, small, credit_of(image))
 
 
 def _out_of_bounds(width: int, height: int, limits: Limits) -> tuple[Reason, str] | None:
@@ -137,17 +140,20 @@ def _out_of_bounds(width: int, height: int, limits: Limits) -> tuple[Reason, str
     return None
 
 
-def _pixels(image: Image.Image, content: bytes, target_side_px: int) -> NDArray[np.uint8]:
-    """All pixels of the first frame, upright, in sRGB, or an error: damage anywhere must show."""
+def _pixels(image: Image.Image, content: bytes, target_side_px: int) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+    """All pixels of the first frame, upright, in sRGB, and their extent; or an error: damage anywhere must show."""
     jpeg = image.format in _JPEGS
     decoded = _decoded_jpeg(image, content, target_side_px) if jpeg else _decoded(image, content, target_side_px)
     turn = orientation(image)  # only now: Pillow turns a TIFF by itself when it decodes it
     if isinstance(decoded, np.ndarray):
         if turn not in _TURNS and not image.info.get("icc_profile"):
-            return decoded  # what most museums send is there already, and not copied
+            # What most museums send is there already, and not copied.
+            scale = 1 / _halved(image, target_side_px)
+            return decoded, (image.height * scale, image.width * scale)
         decoded = Image.fromarray(decoded)
         decoded.info = image.info
-    return np.asarray(upright_rgb(decoded, turn, target_side_px=target_side_px))
+    pixels = np.asarray(upright_rgb(decoded, turn, target_side_px=target_side_px))
+    return pixels, (float(pixels.shape[0]), float(pixels.shape[1]))
 
 
 def _decoded(image: Image.Image, content: bytes, target_side_px: int) -> Image.Image:
@@ -167,8 +173,8 @@ def _leave_out_details(image: Image.Image, target_side_px: int) -> None:
 
 def _decoded_jpeg(image: Image.Image, content: bytes, target_side_px: int) -> Image.Image | NDArray[np.uint8]:
     """With the only decoder that notices damage inside the file; it also decodes at a reduced scale (DCT scaling)."""
-    scale = min(1.0, target_side_px / max(image.size))
-    height, width = (round(side * scale) for side in (image.height, image.width))
+    times = _halved(image, target_side_px)
+    height, width = (ceil(side / times) for side in (image.height, image.width))
     if image.mode not in ("RGB", "L"):  # CMYK, YCCK: simplejpeg says whether they are whole, Pillow knows their colours
         _strictly(image, content, colorspace="CMYK", min_height=height, min_width=width)
         image.draft(None, (width, height))
@@ -176,6 +182,11 @@ def _decoded_jpeg(image: Image.Image, content: bytes, target_side_px: int) -> Im
         return image
     pixels: NDArray[np.uint8] | None = _strictly(image, content, min_height=height, min_width=width)
     return image if pixels is None else pixels
+
+
+def _halved(image: Image.Image, target_side_px: int) -> int:
+    """So many times smaller a JPEG is decoded: 1, 2, 4 or 8, whose transforms are vectorised (3/8 takes longer than 1/2)."""
+    return max(times for times in (1, 2, 4, 8) if times == 1 or max(image.size) >= times * target_side_px)
 
 
 def _strictly(image: Image.Image, content: bytes, **options: Any) -> Any:

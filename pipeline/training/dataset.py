@@ -120,5 +120,10 @@ def _prepared(path: Path, limits: Limits, side_px: int, settings: Settings) -> P
     inspection = inspect_image(path.read_bytes(), limits, target_side_px=settings.derivative_side_px)
     if inspection.pixels is None:
         return None
-    jpeg = normalised_jpeg(inspection.pixels, side_px=settings.derivative_side_px, quality=settings.derivative_quality)
+    jpeg = normalised_jpeg(
+        inspection.pixels,
+        side_px=settings.derivative_side_px,
+        quality=settings.derivative_quality,
+        extent=inspection.extent,
+    )
     return network_input(decode_derivative(jpeg), side_px)
