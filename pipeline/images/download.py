@@ -24,6 +24,7 @@ from pipeline.settings import Settings
 MAX_REDIRECTS = 5
 CHUNK = 262_144
 LARGE_BYTES = 1_500_000  # bodies beyond this share a budget, so that memory stays bounded
+READ_BUFFER = LARGE_BYTES // 2  # aiohttp pauses a connection at twice this: never within what is not large
 LARGE_TOGETHER = 60_000_000
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOVED = frozenset({301, 308})
@@ -44,11 +45,12 @@ class Validators:
         return {name: value for name, value in named.items() if value}
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Download:
     """What came back for one address.
 
-    `content` is there exactly when the outcome is ok and the picture is not the one that we have (`not_modified`).
+    `content` is there exactly when the outcome is ok and the picture is not the one that we have (`not_modified`), until it
+    has been looked at.
     `wait_s` is how long the host asks to be left alone, in seconds.
     """
 
@@ -166,8 +168,13 @@ class Downloader:
 
     async def _body(self, reply: aiohttp.ClientResponse, said: Download) -> Download:
         limit = self._settings.image_max_bytes
+        length = 0 if "Content-Encoding" in reply.headers else reply.content_length or 0
+        if 0 < length <= min(limit, LARGE_BYTES):
+            said.content = await _whole(reply.content)
+            said.body_bytes = len(said.content)
+            return said
         too_large = replace(said, outcome=Outcome.REJECTED, reason=Reason.TOO_LARGE, detail=f"more than {limit} bytes")
-        if "Content-Encoding" not in reply.headers and (reply.content_length or 0) > limit:
+        if length > limit:
             return too_large
         content = bytearray()
         async for chunk in reply.content.iter_chunked(CHUNK):
@@ -178,7 +185,7 @@ class Downloader:
             return replace(too_large, body_bytes=len(content))
         if len(content) <= LARGE_BYTES:
             return replace(said, content=bytes(content), body_bytes=len(content))
-        share = limit if "Content-Encoding" in reply.headers else min(limit, reply.content_length or limit)
+        share = min(limit, length or limit)
         await self._large.take(share)
         try:
             async for chunk in reply.content.iter_chunked(CHUNK):
@@ -202,7 +209,7 @@ class Downloader:
         task = self._robots.get(origin)
         if task is None or (task.done() and (task.cancelled() or task.exception())):  # trouble may have passed
             task = self._robots[origin] = asyncio.create_task(read_rules(url, self._read_robots))
-        return await asyncio.shield(task)
+        return task.result() if task.done() else await asyncio.shield(task)
 
     async def _read_robots(self, url: str) -> tuple[int, str]:
         """robots.txt over the same guarded connections, redirects too."""
@@ -222,6 +229,14 @@ class Downloader:
         return 404, ""  # RFC 9309 §2.3.1.2: five hops lead nowhere, so there is none
 
 
+async def _whole(body: aiohttp.StreamReader) -> bytes:
+    """All bytes of a body that is not large: the loop is woken once, at its end, and not for every piece."""
+    if (error := body.exception()) is not None:
+        raise error
+    await body.wait_eof()
+    return body.read_nowait()
+
+
 @asynccontextmanager
 async def open_downloader(settings: Settings, *, folder: Path | None = None) -> AsyncIterator[Downloader]:
     """A downloader with its connections, closed at the end; files below `folder` may be read too."""
@@ -231,7 +246,7 @@ async def open_downloader(settings: Settings, *, folder: Path | None = None) -> 
     timeout = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=10, sock_read=20)
     headers = {"User-Agent": settings.user_agent, "Accept": "image/*,*/*;q=0.5"}
     async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, headers=headers, read_bufsize=CHUNK, cookie_jar=aiohttp.DummyCookieJar()
+        connector=connector, timeout=timeout, headers=headers, read_bufsize=READ_BUFFER, cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
         yield Downloader(session, settings, folder)
 

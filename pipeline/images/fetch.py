@@ -166,6 +166,7 @@ class Fetcher:
     async def run(self, jobs: Iterable[Job], on_done: Callable[[Job], None]) -> None:
         """Visit until every job is done; `on_done` is called in the event loop's thread."""
         self._on_done = on_done
+        ending = asyncio.get_running_loop().call_later(max(0.0, self._ends - time.monotonic()), self._changed.set)
         async with open_downloader(self._settings, folder=self._folder) as downloader:
             self._put_all(list(jobs))
             try:
@@ -177,6 +178,7 @@ class Fetcher:
                     self._start_visits(downloader)
                     await self._something()
             finally:
+                ending.cancel()
                 for task in self._running:
                     task.cancel()
 
@@ -205,10 +207,12 @@ class Fetcher:
 
     async def _something(self) -> None:
         """Wait until a visit has ended, a host may be visited that made us wait, or the time is used up."""
-        moments = [moment for moment in (self._queue.next_time(), None if self._stopped else self._ends) if moment is not None]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, min(moments) - time.monotonic()) if moments else None):
-                await self._changed.wait()
+        if (moment := self._queue.next_time()) is None:
+            await self._changed.wait()
+        else:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, moment - time.monotonic())):
+                    await self._changed.wait()
         if self._failure is not None:
             raise self._failure
 
@@ -239,7 +243,7 @@ class Fetcher:
         else:
             download = await downloader.fetch(visit.address.visited, _validators(known))
             if visit.attempt > 1:
-                download = replace(download, attempts=visit.attempt)
+                download.attempts = visit.attempt
             self._take_down(downloader, host, visit, download, started)
             if download.passing and visit.attempt < self._settings.download_attempts and not host.down:
                 self._put(replace(visit, attempt=visit.attempt + 1), again=True)
@@ -285,7 +289,8 @@ class Fetcher:
         identity, examined = await loop.run_in_executor(
             self._threads, self._examine, download.content, host_of(address.visited)
         )
-        return Attempt(address, replace(download, content=None), replace(examined, jpeg=None), identity)
+        download.content = examined.jpeg = None  # thousands of attempts are kept for a while
+        return Attempt(address, download, examined, identity)
 
     def _examine(self, content: bytes, host: str) -> tuple[str, Examined]:
         """In a thread: identity and verdict; a good picture goes into the spool."""

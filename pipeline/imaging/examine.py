@@ -16,14 +16,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
 
-import numpy as np
-from PIL import Image
-
 from pipeline.domain.outcome import Outcome, Reason
-from pipeline.imaging.derivative import normalised_jpeg, perceptual_hash
+from pipeline.imaging.derivative import normalised_jpeg
 from pipeline.imaging.inspect import Inspection, Limits, inspect_image
+from pipeline.imaging.look import perceptual_hash, sketch
 
-SKETCH_SIDE = 16
 # What may be decoded in a thread: a progressive JPEG holds all its coefficients, six bytes a pixel at worst.
 _THREAD_PIXELS, _THREAD_PROGRESSIVE_PIXELS = 40_000_000, 10_000_000
 _START_OF_FRAME = {0xC0: False, 0xC1: False, 0xC2: True}  # baseline, extended, progressive
@@ -44,9 +41,12 @@ class Rules:
     memory_mb: int = 440
 
 
-@dataclass(frozen=True)
+@dataclass
 class Examined:
-    """The verdict; the JPEG, the hash and the sketch (16 × 16 grey bytes, in hex) only when the outcome is ok."""
+    """The verdict; the JPEG, the hash and the sketch (16 × 16 grey bytes, in hex) only when the outcome is ok.
+
+    The JPEG may be let go of when it has been stored.
+    """
 
     outcome: Outcome
     reason: Reason | None = None
@@ -72,8 +72,8 @@ def examine_here(content: bytes, rules: Rules) -> Examined:
         found.width_px,
         found.height_px,
         found.credit,
-        perceptual_hash=perceptual_hash(found.grey) if found.grey else None,
-        sketch=sketch(found.grey) if found.grey else None,
+        perceptual_hash=perceptual_hash(found.look) if found.look is not None else None,
+        sketch=sketch(found.look) if found.look is not None else None,
         jpeg=_derivative(found, rules) if found.pixels is not None else None,
     )
 
@@ -81,18 +81,6 @@ def examine_here(content: bytes, rules: Rules) -> Examined:
 def _derivative(found: Inspection, rules: Rules) -> bytes:
     assert found.pixels is not None
     return normalised_jpeg(found.pixels, side_px=rules.side_px, quality=rules.quality, extent=found.extent)
-
-
-def sketch(picture: Image.Image) -> str:
-    """The picture as 16 × 16 grey values, in hex: enough to tell two pictures of the same hash apart."""
-    small = picture.convert("L")
-    return small.resize((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.BOX).tobytes().hex()
-
-
-def sketch_distance(one: str, other: str) -> float:
-    """Mean difference of two sketches in grey levels."""
-    first, second = (np.frombuffer(bytes.fromhex(text), np.uint8).astype(np.int16) for text in (one, other))
-    return float(np.abs(first - second).mean())
 
 
 class Examiner:

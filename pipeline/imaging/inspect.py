@@ -21,6 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from pipeline.domain.outcome import Outcome, Reason
 from pipeline.imaging.bmp_rle import rle_damage
 from pipeline.imaging.colours import rgb
+from pipeline.imaging.look import look_at, spread
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
@@ -30,8 +31,7 @@ OVERSAMPLED = 1.2
 # Grey levels (0–255): a picture below both shows nothing.
 NEAR_BLANK_DEVIATION = 2.0
 NEAR_BLANK_RANGE = 24.0
-# The shorter side, in pixels, of the grey picture that is hashed, and of the one in which a thin line still shows.
-SMALL_SIDE, LOOKED_AT_SIDE = 64, 256
+LOOKED_AT_SIDE = 256  # the shorter side, in pixels, of a grey picture in which a thin line still shows
 _JPEGS = ("JPEG", "MPO")  # an MPO is a JPEG with further ones behind it
 _MIME = {"MPO": "image/jpeg"}
 _JP2_WHOLE_PIXELS = 16_000_000
@@ -66,7 +66,7 @@ class Limits:
 @dataclass(frozen=True)
 class Inspection:
     """The verdict on one file. `pixels` (height × width × 3, uint8) are upright sRGB, and only there when the outcome is
-    ok, as is `grey`: very small, to be looked at as a whole.
+    ok, as is `look`, a very small grey picture.
 
     `extent` is the height and width that the picture takes up in `pixels`: a JPEG decoded smaller may end within its last
     row or column. `width_px` and `height_px` are the header's, before any turn; `credit` is what the file itself says of
@@ -81,7 +81,7 @@ class Inspection:
     height_px: int | None = None
     pixels: NDArray[np.uint8] | None = None
     extent: tuple[float, float] | None = None
-    grey: Image.Image | None = None
+    look: NDArray[np.uint8] | None = None
     credit: str = ""
 
 
@@ -122,11 +122,10 @@ def _inspect(content: bytes, limits: Limits, target_side_px: int) -> Inspection:
             raise
         except Exception as error:  # noqa: BLE001  hostile bytes make a decoder raise anything; the verdict records it
             return rejected(_undecoded(image, content, error), str(error))
-        grey = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
-        small = grey.reduce(max(1, min(grey.size) // SMALL_SIDE))
-        if _spread(small) < NEAR_BLANK_RANGE and _nothing_to_see(grey.reduce(max(1, min(grey.size) // LOOKED_AT_SIDE))):
+        look = look_at(pixels)
+        if spread(look) < NEAR_BLANK_RANGE and _nothing_to_see(pixels):
             return rejected(Reason.NEAR_BLANK, "one colour all over")
-        return Inspection(Outcome.OK, None, "", mime, width, height, pixels, extent, small, credit_of(image))
+        return Inspection(Outcome.OK, None, "", mime, width, height, pixels, extent, look, credit_of(image))
 
 
 def _out_of_bounds(width: int, height: int, limits: Limits) -> tuple[Reason, str] | None:
@@ -180,7 +179,9 @@ def _decoded_jpeg(image: Image.Image, content: bytes, target_side_px: int) -> Im
         image.draft(None, (width, height))
         image.load()
         return image
-    pixels: NDArray[np.uint8] | None = _strictly(image, content, min_height=height, min_width=width)
+    # The quick transform is a little coarser; where each pixel kept is the mean of several, nobody sees it.
+    options = {"min_height": height, "min_width": width, "fastdct": times > 1}
+    pixels: NDArray[np.uint8] | None = _strictly(image, content, **options)
     return image if pixels is None else pixels
 
 
@@ -282,15 +283,13 @@ def _undecoded(image: Image.Image, content: bytes, error: Exception) -> Reason:
     return Reason.TRUNCATED if "trunc" in text or "premature" in text or ends_early else Reason.CORRUPT
 
 
-def _nothing_to_see(grey: Image.Image) -> bool:
+def _nothing_to_see(pixels: NDArray[np.uint8]) -> bool:
     """Hardly any spread, and no thin line either: a page with a few words is not blank."""
-    return _spread(grey) < NEAR_BLANK_RANGE and max(ImageStat.Stat(grey).stddev) < NEAR_BLANK_DEVIATION
-
-
-def _spread(grey: Image.Image) -> float:
-    """From the darkest to the lightest, in grey levels."""
+    grey = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+    grey = grey.reduce(max(1, min(grey.size) // LOOKED_AT_SIDE))
     darkest, lightest = grey.getextrema()
-    return float(lightest) - float(darkest)  # type: ignore[arg-type]
+    spread = float(lightest) - float(darkest)  # type: ignore[arg-type]
+    return spread < NEAR_BLANK_RANGE and max(ImageStat.Stat(grey).stddev) < NEAR_BLANK_DEVIATION
 
 
 def orientation(image: Image.Image) -> int:

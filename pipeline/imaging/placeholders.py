@@ -8,7 +8,8 @@ import numpy as np
 
 from pipeline.domain.identifiers import image_id
 from pipeline.errors import CriticalError
-from pipeline.imaging.examine import Examined, Examiner, Rules, sketch_distance
+from pipeline.imaging.examine import Examined, Examiner, Rules
+from pipeline.imaging.look import sketch_distance
 
 # Both must agree: few bits of the hash differ, and the greys are nearly the same. Either alone takes real pictures away.
 MOST_BITS = 10

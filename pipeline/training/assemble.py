@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from pipeline.collection import CollectionRow, read_collection
 from pipeline.domain.identifiers import image_id
 from pipeline.errors import CriticalError
-from pipeline.imaging.examine import Examiner, Rules, sketch_distance
+from pipeline.imaging.examine import Examiner, Rules
 from pipeline.imaging.inspect import Limits
+from pipeline.imaging.look import sketch_distance
 from pipeline.index.near_hashes import near_pairs, says_enough
 from pipeline.reporting.progress import Progress
 from pipeline.reporting.truth import known_labels
