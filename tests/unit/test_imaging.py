@@ -348,10 +348,8 @@ def test_a_derivative_has_no_metadata_and_the_right_colours() -> None:
 @pytest.mark.parametrize("size", [(1206, 1493), (1003, 813), (1700, 1301)])
 def test_a_jpeg_decoded_smaller_is_shrunk_in_register_with_the_whole_picture(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(5)
-    noise = Image.fromarray(rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3), np.uint8)).resize(
-        size, Image.Resampling.BICUBIC
-    )
-    content = encoded(noise, "JPEG", quality=95)
+    clouds = Image.fromarray(rng.integers(0, 256, (size[1] // 30, size[0] // 30), np.uint8))
+    content = encoded(clouds.resize(size, Image.Resampling.BICUBIC).convert("RGB"), "JPEG", quality=95)
     found = inspect_image(content, Limits(32, 100_000_000, 20.0), target_side_px=400)
     assert found.pixels is not None
     ours = decode_derivative(normalised_jpeg(found.pixels, side_px=400, quality=95, extent=found.extent))
