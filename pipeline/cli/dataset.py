@@ -12,29 +12,68 @@ from pipeline.settings import Settings
 
 dataset = typer.Typer(no_args_is_help=True, help="Labelled pictures, before anything is trained on them.")
 out = Console()
-SHOWN = 12  # concepts
+SHOWN = 12  # concepts, or labels
 
 
 @dataset.command("build")
 def build(
-    collections: Annotated[list[Path], typer.Option("--collection", help="A folder with pictures and metadata.csv; repeat.")],
     folder: Annotated[Path, typer.Option("--out", help="A new folder for the dataset.")],
+    collections: Annotated[
+        list[Path] | None, typer.Option("--collection", help="A folder with pictures and metadata.csv; repeat.")
+    ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source",
+            metavar="KIND:PATH",
+            help="Other labelled data; KIND: folders, label-studio, zooniverse, pilot, votes, lake (LABELS.csv@RUN); repeat.",
+        ),
+    ] = None,
+    pictures: Annotated[
+        list[str] | None,
+        typer.Option(help="A folder, or the word lake, with pictures that sources name by address or id; repeat."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A CSV label,concept: what labels mean that the vocabulary does not have.")
+    ] = None,
+    fewest_votes: Annotated[
+        int | None, typer.Option("--min-votes", min=1, help="So many votes decide; zooniverse takes 3, other kinds 1.")
+    ] = None,
     unseen: Annotated[
         str | None,
         typer.Option(help="The provider that is never trained on; '' for none. Without it one is chosen, if one can be."),
     ] = None,
 ) -> None:
-    """Put labelled folders together: usable pictures, each once, split so that nothing leaks.
+    """Put labelled pictures together: usable ones, each once, split so that nothing leaks. Nothing is downloaded.
 
-    Example:  enrich dataset build --collection museum --collection archive --out var/datasets/both
+    Examples:  enrich dataset build --collection museum --collection archive --out var/datasets/both
+      ·  enrich dataset build --source pilot:checked.csv --pictures files --out var/datasets/pilot
     """
     from pipeline.training.assemble import build_dataset
 
-    built = build_dataset(collections, folder, settings=Settings(), now=datetime.now(UTC), unseen=unseen)
+    built = build_dataset(
+        collections or [],
+        folder,
+        settings=Settings(),
+        now=datetime.now(UTC),
+        unseen=unseen,
+        sources=sources or [],
+        pictures=pictures or [],
+        meanings=labels,
+        fewest_votes=fewest_votes,
+    )
     for name, count in sorted(built.splits.items()):
         out.print(f"{name:8} {count:>7,} pictures")
     for reason, count in sorted(built.left_out.items()):
         out.print(f"left out {count:>7,} {reason}")
+    for note in built.notes:
+        out.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    for source, label, count in built.unknown_labels[:SHOWN]:
+        known = f"warning: {source}: the label {label!r} ({count:,} times) is not in the vocabulary; it is dropped"
+        out.print(known, markup=False, highlight=False, soft_wrap=True)
+    if len(built.unknown_labels) > SHOWN:
+        more = f"and {len(built.unknown_labels) - SHOWN:,} more labels: {folder / 'unknown_labels.csv'}"
+        out.print(more, markup=False, highlight=False, soft_wrap=True)
     out.print(f"unseen provider: {built.unseen_provider or 'none chosen'}; look at {folder / 'card.md'}", soft_wrap=True)
 
 

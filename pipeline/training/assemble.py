@@ -5,8 +5,9 @@ Written as a collection that `enrich train` reads as it is, with Parquet and a c
 
 import hashlib
 import shutil
+import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.collection import CollectionRow, read_collection
+from pipeline.collection import CollectionRow
 from pipeline.domain.identifiers import image_id
 from pipeline.errors import CriticalError
 from pipeline.imaging.examine import Examiner, Rules
@@ -25,6 +26,9 @@ from pipeline.index.near_hashes import near_pairs, says_enough
 from pipeline.reporting.progress import Progress
 from pipeline.reporting.truth import known_labels
 from pipeline.settings import Settings
+from pipeline.training.sources import Beside, Labelled, Source, open_source, read_collection_folder
+from pipeline.training.sources.labels import read_meanings
+from pipeline.training.sources.pictures import Pictures
 from pipeline.training.splits import Example, Splits, draw_splits, most_held_out
 from pipeline.training.tables import write_csv
 from pipeline.vocabulary import Vocabulary, load_vocabulary
@@ -34,12 +38,13 @@ COLUMNS = (
     "not_annotated", "group", "split", "image_id", "perceptual_hash", "source",
 )  # fmt: skip
 LEFT_OUT = ("record_id", "source", "reason", "detail")
+UNKNOWN_LABELS = ("source", "label", "count")
 SAME_LOOK = 12.0  # grey levels between two sketches, at most, for pictures whose hashes are close
 
 
 @dataclass(frozen=True)
 class Found:
-    """A usable picture with its labels (slugs); `file` is where it lies, `source` the folder that it comes from."""
+    """A usable picture with its labels (slugs); `file` is where it lies, `source` the name of what it comes from."""
 
     row: CollectionRow
     source: str
@@ -54,73 +59,139 @@ class Found:
 
 @dataclass(frozen=True)
 class Built:
-    """What was written: pictures by split, and lines of `left_out.csv` by reason."""
+    """What was written: pictures by split, and lines of `left_out.csv` by reason.
+
+    `notes` are what else a person should know of the sources, `unknown_labels` (source, label, how often) what the
+    vocabulary does not have, the most frequent first.
+    """
 
     folder: Path
     splits: Mapping[str, int]
     left_out: Mapping[str, int]
     unseen_provider: str
+    notes: tuple[str, ...] = ()
+    unknown_labels: tuple[tuple[str, str, int], ...] = ()
 
 
 def build_dataset(
-    sources: Sequence[Path], folder: Path, *, settings: Settings, now: datetime, unseen: str | None = None
+    collections: Sequence[Path],
+    folder: Path,
+    *,
+    settings: Settings,
+    now: datetime,
+    unseen: str | None = None,
+    sources: Sequence[str] = (),
+    pictures: Sequence[str] = (),
+    meanings: Path | None = None,
+    fewest_votes: int | None = None,
 ) -> Built:
-    """Read the folders, and write `metadata.csv`, `dataset.parquet`, `left_out.csv`, `card.md` and the pictures.
+    """Read the sources, and write `metadata.csv`, `dataset.parquet`, `left_out.csv`, `card.md` and the pictures.
+
+    `sources` are further ones as `KIND:PATH`, `pictures` the folders (or `lake`) where those are looked for that a source
+    names by address or id, `meanings` a CSV `label,concept`, `fewest_votes` how many votes decide (see `sources`). Labels
+    that are in no vocabulary are also written, to `unknown_labels.csv`.
 
     Of a record or a picture that comes twice the first is kept; what either says is true then, and only what neither
-    looked at is unknown. `unseen` as in `splits.draw_splits`. Raises CriticalError when a folder cannot be read, when
+    looked at is unknown. `unseen` as in `splits.draw_splits`. Raises CriticalError when a source cannot be read, when
     `folder` is not empty, or when no picture is usable.
     """
     if folder.exists() and any(folder.iterdir()):
         raise CriticalError(f"{folder} is not empty; a dataset is never changed: name another folder")
+    if not collections and not sources:
+        raise CriticalError("nothing to build from; name a --collection DIR or a --source KIND:PATH")
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
+    said = read_meanings(meanings, vocabulary) if meanings else {}
+    beside = Beside(vocabulary, Pictures(pictures, settings), settings, said, fewest_votes)
+    opened = [*map(read_collection_folder, collections), *(open_source(text, beside) for text in sources)]
     left_out: list[dict[str, str]] = []
-    found = _merged(_usable(sources, vocabulary, settings, left_out), left_out)
-    if not found:
-        raise CriticalError(f"no usable picture in {', '.join(map(str, sources))}")
-    examples = [Example(one.row.record_id, one.groups, _owner(one.row), one.concepts, one.row.split) for one in found]
-    drawn = draw_splits(examples, _near(found, settings.near_duplicate_bits), unseen=unseen)
-    for one, split, cluster in zip(found, drawn.splits, drawn.clusters, strict=True):
-        if not split:
-            detail = f"pictures of its cluster ({cluster}) are held out"
-            left_out.append({"record_id": one.row.record_id, "source": one.source, "reason": "leak", "detail": detail})
-    return _write(folder, found, drawn, left_out, sources, vocabulary, now)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".pictures-", dir=folder.parent) as kept:
+        found = _merged(_usable(opened, vocabulary, settings, left_out, Path(kept)), left_out)
+        if not found:
+            reasons = Counter(line["reason"] for line in left_out)
+            lost = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
+            names = ", ".join(source.name for source in opened)
+            raise CriticalError(f"no usable picture in {names}; left out: {lost or 'nothing'}{_first_of(left_out)}")
+        examples = [Example(one.row.record_id, one.groups, _owner(one.row), one.concepts, one.row.split) for one in found]
+        drawn = draw_splits(examples, _near(found, settings.near_duplicate_bits), unseen=unseen)
+        for one, split, cluster in zip(found, drawn.splits, drawn.clusters, strict=True):
+            if not split:
+                detail = f"pictures of its cluster ({cluster}) are held out"
+                left_out.append({"record_id": one.row.record_id, "source": one.source, "reason": "leak", "detail": detail})
+        return _write(folder, found, drawn, left_out, opened, vocabulary, now)
+
+
+def _first_of(left_out: Sequence[Mapping[str, str]]) -> str:
+    return f"; the first is {left_out[0]['record_id']} ({left_out[0]['detail'] or 'nothing known'})" if left_out else ""
 
 
 def _usable(
-    sources: Sequence[Path], vocabulary: Vocabulary, settings: Settings, left_out: list[dict[str, str]]
+    sources: Sequence[Source], vocabulary: Vocabulary, settings: Settings, left_out: list[dict[str, str]], kept: Path
 ) -> Iterator[Found]:
+    """The pictures that can be used, with labels; `kept` is where those go that are no files yet."""
     limits = Limits(settings.image_min_side_px, settings.image_max_pixels, settings.image_max_aspect)
     rules = Rules(limits, settings.derivative_side_px, settings.derivative_quality)
-    collections = [(source, read_collection(source)) for source in sources]
-    total = sum(len(collection.rows) for _, collection in collections)
+    totals = [source.total for source in sources]
+    total = None if None in totals else sum(filter(None, totals))
     with Examiner(rules) as examiner, Progress("dataset", "pictures", settings=settings, total=total) as progress:
-        for source, collection in collections:
-            for row in collection.rows:
+        for source in sources:
+            for item in source.items:
                 progress.advance()
-                said = {"record_id": row.record_id, "source": source.name}
-                path = collection.image_path(row)
-                if path is None or not path.is_file():
-                    left_out.append(said | {"reason": "no_picture", "detail": row.image_file})
-                    continue
-                content = path.read_bytes()
-                seen = examiner.examine(content)
-                if seen.perceptual_hash is None or seen.sketch is None:
-                    left_out.append(said | {"reason": str(seen.reason), "detail": seen.detail})
-                    continue
-                row = replace(row, split="" if collection.split_drawn else row.split)
-                true, unknown = known_labels(row, vocabulary)
-                yield Found(
-                    row,
-                    source.name,
-                    path,
-                    image_id(content),
-                    seen.perceptual_hash,
-                    seen.sketch,
-                    concepts=frozenset(true),
-                    unknown=frozenset(unknown),
-                    groups=frozenset({f"{source.name}|{row.group}"}),
-                )
+                found = _examined(item, source.name, vocabulary, examiner, kept)
+                if isinstance(found, Found):
+                    yield found
+                else:
+                    left_out.append({"record_id": item.row.record_id, "source": source.name} | found)
+
+
+def _examined(item: Labelled, source: str, vocabulary: Vocabulary, examiner: Examiner, kept: Path) -> Found | dict[str, str]:
+    """The picture, or the reason and detail why it is left out."""
+    true, unknown = known_labels(item.row, vocabulary)
+    unknown = _spelt_out(unknown, vocabulary) - true
+    if not true and unknown.issuperset(vocabulary.by_slug):
+        return {"reason": "no_label", "detail": "nothing that it says is both decided and in the vocabulary"}
+    picture = item.picture
+    if picture.reason:
+        return {"reason": picture.reason, "detail": picture.detail}
+    try:
+        content = picture.read()
+    except OSError as error:
+        return {"reason": "no_picture", "detail": str(error)}
+    seen = examiner.examine(content)
+    if seen.perceptual_hash is None or seen.sketch is None:
+        return {"reason": str(seen.reason), "detail": seen.detail}
+    identity = picture.image_id or image_id(content)
+    file = picture.file
+    if file is None:
+        file = kept / f"{identity}.jpg"
+        file.write_bytes(content)
+    return Found(
+        item.row,
+        source,
+        file,
+        identity,
+        seen.perceptual_hash,
+        seen.sketch,
+        concepts=frozenset(true),
+        unknown=frozenset(unknown),
+        groups=frozenset({f"{source}|{item.row.group}"}),
+    )
+
+
+def _spelt_out(unknown: Collection[str], vocabulary: Vocabulary) -> set[str]:
+    """Every slug where a row says `material`, so that it can be compared with rows that name each."""
+    of_kinds = {slug for slug in vocabulary.by_slug if ":" in slug and slug.partition(":")[0] in unknown}
+    return (set(unknown) | of_kinds) - {slug.partition(":")[0] for slug in of_kinds}
+
+
+def _in_short(unknown: Collection[str], vocabulary: Vocabulary) -> list[str]:
+    """`material` where all `material:*` are unknown."""
+    members: dict[str, set[str]] = defaultdict(set)
+    for slug in vocabulary.by_slug:
+        if ":" in slug:
+            members[slug.partition(":")[0]].add(slug)
+    whole = {kind for kind, slugs in members.items() if slugs.issubset(unknown)}
+    return sorted(whole | {slug for slug in unknown if slug.partition(":")[0] not in whole})
 
 
 def _owner(row: CollectionRow) -> str:
@@ -165,7 +236,7 @@ def _write(
     found: Sequence[Found],
     drawn: Splits,
     left_out: Sequence[Mapping[str, str]],
-    sources: Sequence[Path],
+    sources: Sequence[Source],
     vocabulary: Vocabulary,
     now: datetime,
 ) -> Built:
@@ -174,21 +245,31 @@ def _write(
     for one, split, cluster in zip(found, drawn.splits, drawn.clusters, strict=True):
         if split:
             shutil.copyfile(one.file, folder / _file(one))
-            rows.append(_line(one, split, cluster))
+            rows.append(_line(one, split, cluster, vocabulary))
     write_csv(folder / "metadata.csv", COLUMNS, rows)
     write_csv(folder / "left_out.csv", LEFT_OUT, left_out)
     pq.write_table(pa.Table.from_pydict({name: [row[name] for row in rows] for name in COLUMNS}), folder / "dataset.parquet")
     digest = hashlib.sha256((folder / "metadata.csv").read_bytes()).hexdigest()
     (folder / "card.md").write_text(_card(rows, left_out, drawn, sources, vocabulary, digest, now), encoding="utf-8")
     reasons = Counter(line["reason"] for line in left_out)
-    return Built(folder, Counter(row["split"] for row in rows), reasons, drawn.unseen_provider)
+    unknown = _unknown_labels(sources)
+    if unknown:
+        lines = (dict(zip(UNKNOWN_LABELS, one, strict=True)) for one in unknown)
+        write_csv(folder / "unknown_labels.csv", UNKNOWN_LABELS, lines)
+    notes = tuple(note for source in sources for note in source.notes)
+    return Built(folder, Counter(row["split"] for row in rows), reasons, drawn.unseen_provider, notes, unknown)
+
+
+def _unknown_labels(sources: Sequence[Source]) -> tuple[tuple[str, str, int], ...]:
+    found = [(source.name, label, count) for source in sources for label, count in source.unknown_labels.items()]
+    return tuple(sorted(found, key=lambda one: (-one[2], one)))
 
 
 def _file(one: Found) -> str:
     return f"pictures/{one.image_id}{one.file.suffix.lower()}"
 
 
-def _line(one: Found, split: str, cluster: str) -> dict[str, str]:
+def _line(one: Found, split: str, cluster: str, vocabulary: Vocabulary) -> dict[str, str]:
     row = one.row
     return {
         "record_id": row.record_id,
@@ -200,7 +281,7 @@ def _line(one: Found, split: str, cluster: str) -> dict[str, str]:
         "data_provider": row.data_provider,
         "rights": row.rights,
         "concepts": ";".join(sorted(one.concepts)),
-        "not_annotated": ";".join(sorted(one.unknown)),
+        "not_annotated": ";".join(_in_short(one.unknown, vocabulary)),
         "group": cluster,
         "split": split,
         "image_id": one.image_id,
@@ -213,7 +294,7 @@ def _card(
     rows: Sequence[Mapping[str, str]],
     left_out: Sequence[Mapping[str, str]],
     drawn: Splits,
-    sources: Sequence[Path],
+    sources: Sequence[Source],
     vocabulary: Vocabulary,
     digest: str,
     now: datetime,

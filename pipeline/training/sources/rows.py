@@ -1,0 +1,89 @@
+"""What every source of labelled pictures yields, whatever it is made of."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pipeline.collection import CollectionRow
+
+RECORD_ID = re.compile(r"/[^/\s]+/[^/\s]+")
+_OF_URI = re.compile(
+    r"https?://(?:data|www)\.europeana\.eu/(?:[a-z]{2}/)?(?:item|portal/record|portal/[a-z]{2}/record)(/[^/\s?#]+/[^/\s?#]+)"
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a file or as its bytes; neither, and `reason` and `detail` say why.
+
+    `image_id` is set where `content` is not as it was received: a derivative carries the id of its original. `known` is
+    what else is known of the picture where it was found.
+    """
+
+    file: Path | None = None
+    content: bytes | None = None
+    image_id: str = ""
+    reason: str = ""
+    detail: str = ""
+    known: CollectionRow | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The ending of its file name, in small letters; derivatives are JPEGs."""
+        return self.file.suffix.lower() if self.file else ".jpg"
+
+    def read(self) -> bytes:
+        """The bytes of its file; FileNotFoundError when there is neither file nor content."""
+        if self.content is not None:
+            return self.content
+        if self.file is None:
+            raise FileNotFoundError(self.detail)
+        return self.file.read_bytes()
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A row with its picture. Its concepts, and those that are unknown, are slugs (in collections as the CSV has them)."""
+
+    row: CollectionRow
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class Source:
+    """A named source. `items` may be read once; `unknown_labels` and `notes` are complete when it has been read."""
+
+    name: str
+    items: Iterable[Labelled]
+    total: int | None = None
+    unknown_labels: Mapping[str, int] = field(default_factory=Counter)
+    notes: Sequence[str] = ()
+
+
+def labelled(record_id: str, picture: Picture, concepts: tuple[str, ...], unknown: tuple[str, ...], line: int = 0) -> Labelled:
+    """A row of a source that states nothing but concepts; where the picture was found with its metadata they come along."""
+    row = picture.known or CollectionRow(record_id, "")
+    row = replace(row, record_id=record_id, concepts=concepts, not_annotated=unknown, group=record_id, split="", line=line)
+    return Labelled(replace(row, image_file=picture.file.name if picture.file else ""), picture)
+
+
+def record_of(text: str) -> str:
+    """`/dataset/local` of a record id or of any URI of the record at Europeana; empty when it is neither."""
+    text = text.strip()
+    found = _OF_URI.match(text)
+    if found:
+        return found[1].removesuffix(".html")
+    return text if RECORD_ID.fullmatch(text) else ""
+
+
+def made_up_record(dataset: str, local: str) -> str:
+    """A record id for a picture that has none; two pictures of a dataset never share one."""
+    return f"/{_word(dataset)}/{_word(local)}"
+
+
+def _word(text: str) -> str:
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("_")
+    return readable if readable == text else f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
