@@ -438,8 +438,12 @@ def test_the_model_of_europeana_and_raw_annotations_are_read_too(tmp_path: Path)
 
 def test_a_tag_on_a_passage_of_text_says_nothing_of_the_picture(tmp_path: Path) -> None:
     target = {"source": "/9/a", "selector": {"type": "TextPositionSelector", "start": 1, "end": 4}}
-    source = votes(tmp_path, [tag("map", 5, 0, target=target)])
-    assert said(source) == {"/9/a": (set(), set())} and "1 tags are about a text" in source.notes[0]
+    source = votes(tmp_path, [tag("map", 5, 0, target=target), tag("map", 1, 0, record="http://elsewhere.example/1")])
+    assert said(source) == {"/9/a": (set(), set())}
+    assert [note.rpartition(": ")[2] for note in source.notes] == [
+        "about a text, not a picture",
+        "about no record /dataset/local",
+    ]
 
 
 # --- Bad input ---
@@ -457,7 +461,7 @@ def test_a_tag_on_a_passage_of_text_says_nothing_of_the_picture(tmp_path: Path) 
         ("label-studio", "{}", r"not the array of an export"),
         ("votes", '\n{"@graph": [}', r"line 2: not JSON"),
         ("votes", "{}", r"neither an array nor an object with @graph"),
-        ("votes", '[{"body": "x", "target": 7}]', r"annotation 1: its target is no record"),
+        ("votes", '[{"body": "x", "target": 7}]', r"annotation 1: it has no target"),
     ],
 )
 def test_a_file_that_is_something_else_is_told_with_its_line_and_what_to_do(

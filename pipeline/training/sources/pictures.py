@@ -79,7 +79,7 @@ class Pictures:
     @cached_property
     def _rows(self) -> dict[str, tuple[Path, CollectionRow]]:
         """Files and rows by record id, of folders that are collections."""
-        rows = {}
+        rows: dict[str, tuple[Path, CollectionRow]] = {}
         for folder in self._folders:
             if (folder / "metadata.csv").is_file():
                 collection = read_collection(folder)

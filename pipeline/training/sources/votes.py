@@ -1,5 +1,6 @@
 """Tags with up- and downvotes: exports of a campaign of WITH / CrowdHeritage (JSON)."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,45 +35,44 @@ def read_votes(path: Path, beside: Beside) -> Source:
 
     Accepted by more than half of the votes: true. Refused by more than half: false. A tie, and no vote at all, which the
     export does not tell apart, is unknown. Nobody was asked about what nobody proposed: all other concepts are unknown.
-    Tags on a passage of text say nothing of the picture and are passed over. Raises CriticalError for another file.
+    Tags on a passage of text, or on no record, are passed over. Raises CriticalError for another file.
     """
     value = read_json(path, _ADVICE)
     graph = value.get("@graph") if isinstance(value, dict) else value
     if not isinstance(graph, list):
         raise CriticalError(f"{path}: neither an array nor an object with @graph; {_ADVICE}")
-    labels, records, about_text = beside.labels(), dict[str, _Record](), 0
+    labels, records, passed = beside.labels(), dict[str, _Record](), Counter[str]()
     for place, annotation in enumerate(graph, 1):
-        record_id = _record_of(annotation)
+        if not isinstance(annotation, dict) or not isinstance(annotation.get("target"), str | dict):
+            raise CriticalError(f"{path} annotation {place}: it has no target; {_ADVICE}")
+        record_id = _record_of(annotation["target"])
         if not record_id:
-            raise CriticalError(f"{path} annotation {place}: its target is no record /dataset/local; {_ADVICE}")
+            passed["about no record /dataset/local"] += 1
+            continue
         record = records.setdefault(record_id, _Record(place))
-        if _selector(annotation) in _ABOUT_TEXT:
-            about_text += 1
+        if _selector(annotation["target"]) in _ABOUT_TEXT:
+            passed["about a text, not a picture"] += 1
             continue
         for slug in _slugs(annotation.get("body"), labels):
             up, down = _votes(annotation)
             record.up[slug] = record.up.get(slug, 0) + up
             record.down[slug] = record.down.get(slug, 0) + down
-    notes = [f"{path.name}: {about_text:,} tags are about a text, not a picture"] if about_text else []
+    notes = [f"{path.name}: {count:,} tags are passed over: {why}" for why, count in passed.items()]
     least = FEWEST_VOTES if beside.fewest_votes is None else beside.fewest_votes
     items = _items(records, labels, beside.pictures, least)
     return Source(f"votes:{path.name}", items, len(records), labels.unknown, notes)
 
 
-def _record_of(annotation: Any) -> str:
+def _record_of(target: str | Mapping[str, Any]) -> str:
     """The record in Europeana's short form; `/with/<id>` for one that is only at WITH."""
-    target = annotation.get("target") if isinstance(annotation, dict) else None
     if isinstance(target, str):
         return record_of(target)
-    if not isinstance(target, dict):
-        return ""
     known = record_of(str(target.get("source") or target.get("externalId") or ""))
     return known or (f"/with/{target['recordId']}" if target.get("recordId") else "")
 
 
-def _selector(annotation: Mapping[str, Any]) -> str:
-    target = annotation["target"]
-    selector = target.get("selector") if isinstance(target, dict) else None
+def _selector(target: str | Mapping[str, Any]) -> str:
+    selector = None if isinstance(target, str) else target.get("selector")
     if not isinstance(selector, dict):
         return ""
     return str(selector.get("type") or selector.get("@type") or ("PropertySelector" if selector.get("property") else ""))
