@@ -179,8 +179,9 @@ def test_yes_and_no_are_treated_alike(yes, no, fewest):
 
 
 def test_without_a_majority_for_one_answer_those_given_are_unknown_and_the_others_false() -> None:
-    split = [({"map"}, True), ({"map"}, True), ({"coin"}, True), ({"coin"}, True), ({"coin"}, False)]
+    split = [({"map"}, True), ({"map"}, True), ({"coin"}, True), ({"coin"}, True), (set(), True)]
     assert counted(split, single=True) == (set(), {"print"})
+    assert counted(split, single=False) == (set(), {"print", "map", "coin"})
     assert counted([({"map"}, True), ({"coin"}, True), ({"coin"}, True)], single=True) == ({"coin"}, {"map", "print"})
 
 
@@ -434,6 +435,9 @@ def test_the_model_of_europeana_and_raw_annotations_are_read_too(tmp_path: Path)
     source = votes(tmp_path, [europeana, raw])
     assert said(source) == {"/9/a": ({"sculpture"}, set()), "/with/5f": (set(), {"map"})}
     assert source.unknown_labels == {}
+    # Three people stand by what they said, one of them approved twice; who voted both ways does not count.
+    assert said(votes(tmp_path, [raw], fewest_votes=3)) == {"/with/5f": (set(), {"map"})}
+    assert said(votes(tmp_path, [raw], fewest_votes=4)) == {"/with/5f": (set(), set())}
 
 
 def test_a_tag_on_a_passage_of_text_says_nothing_of_the_picture(tmp_path: Path) -> None:
