@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Bundle:
     recipe: str
     dataset_id: str
     metrics: Mapping[str, Any]
+    implied: tuple[tuple[int, int], ...] = ()  # (head, head of a broader concept): never surer of the first than of the second
 
     @property
     def folder(self) -> str:
@@ -65,7 +66,17 @@ class Bundle:
         slope = np.array([head.calibration[0] for head in self.heads], dtype=np.float64)
         shift = np.array([head.calibration[1] for head in self.heads], dtype=np.float64)
         clipped = np.clip(raw.astype(np.float64), 1e-7, 1 - 1e-7)
-        return (1 / (1 + np.exp(-(slope * np.log(clipped / (1 - clipped)) + shift)))).astype(np.float32)
+        scores = (1 / (1 + np.exp(-(slope * np.log(clipped / (1 - clipped)) + shift)))).astype(np.float32)
+        return with_broader_scores(scores, self.implied)
+
+
+def with_broader_scores(scores: npt.NDArray[Any], implied: Sequence[tuple[int, int]]) -> npt.NDArray[Any]:
+    """Scores (n, concepts) in which a broader concept has at least the score of each that implies it; a copy."""
+    raised = scores.copy()
+    for _ in implied:  # as often as a chain can be long
+        for narrow, broad in implied:
+            raised[:, broad] = np.maximum(raised[:, broad], raised[:, narrow])
+    return raised
 
 
 def bundle_folder(name: str, version: int) -> str:
@@ -96,7 +107,8 @@ def load_bundle(store: ObjectStore, key: str) -> Bundle:
     heads = tuple(
         ConceptHead(head["slug"], tuple(head["calibration"]), Thresholds(**head["thresholds"])) for head in value["heads"]
     )
-    bundle = Bundle(**{**value, "heads": heads})
+    implied = tuple((narrow, broad) for narrow, broad in value.get("implied", ()))
+    bundle = Bundle(**{**value, "heads": heads, "implied": implied})
     if bundle.preprocessing_version != PREPROCESSING_VERSION:
         raise CriticalError(
             f"model {bundle.name} {bundle.version} was trained with preprocessing {bundle.preprocessing_version}, "

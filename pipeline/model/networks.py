@@ -3,6 +3,7 @@
 All share one shape: uint8 pixels (n, side, side, 3) in; `scores` (n, concepts) in 0–1 and `embedding` (n, width) out.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +36,89 @@ def small_network(side_px: int, concepts: int, *, width: int = 24) -> Any:
     return k.Model(inputs, {"scores": scores, "embedding": embedding})
 
 
-def frozen_backbone(name: str, side_px: int, weights: str | Path) -> Any:
-    """A `keras.applications` network without its top: pixels in, pooled features (n, width) out.
+def pretrained(name: str, side_px: int, weights: str | Path | None) -> Any:
+    """A `keras.applications` network without its top: prepared pixels in, its last activations (n, h, w, channels) out.
 
-    `weights` is a file or `imagenet` (Keras then looks in its cache folder and, if need be, on the net).
-    Raises CriticalError that names the backbone or the file.
+    `weights` is a file, `imagenet` (Keras then looks in its cache folder and, if need be, on the net) or None for random
+    ones. Raises CriticalError that names the backbone or the file.
     """
-    k = keras()
-    build = getattr(k.applications, name, None)
-    if build is None:
+    build = getattr(keras().applications, name, None)
+    if build is None or not name[:1].isupper():
         raise CriticalError(f"keras.applications has no {name}; the recipe's backbone must be one of its names")
-    inputs = k.Input((side_px, side_px, 3), dtype="uint8", name="pixels")
-    x = k.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
+    told = str(weights) if weights is not None else None
     try:
-        base = build(include_top=False, weights=str(weights), input_shape=(side_px, side_px, 3), pooling="avg")
+        return build(include_top=False, weights=told, input_shape=(side_px, side_px, 3))
     except Exception as error:  # noqa: BLE001  Keras raises bare Exception when it cannot fetch a file
         hint = "" if isinstance(weights, Path) else "; without internet set MODEL_WEIGHTS_FILE to a file with them"
         raise CriticalError(f"the weights {weights} cannot be loaded into {name}: {error}{hint}") from error
+
+
+def prepared(name: str, pixels: Any) -> Any:
+    """What a backbone of this name wants to see of uint8 pixels: its family's `preprocess_input`, as layers of a file."""
+    layers = keras().layers
+    if name.startswith(("EfficientNet", "ConvNeXt", "MobileNetV3")):
+        return layers.Rescaling(1.0)(pixels)  # they scale by themselves
+    if name in ("VGG16", "VGG19", "ResNet50", "ResNet101", "ResNet152"):  # trained with Caffe: BGR, less the mean
+        return layers.Rescaling(1.0, offset=[-103.939, -116.779, -123.68])(pixels[..., ::-1])
+    if name.startswith("DenseNet"):
+        means, deviations = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        scale = [1 / (255 * deviation) for deviation in deviations]
+        return layers.Rescaling(scale, offset=[-mean / deviation for mean, deviation in zip(means, deviations, strict=True)])(
+            pixels
+        )
+    return layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
+
+
+def cut(base: Any, where: str | int) -> tuple[Any, Any]:
+    """(trunk, tail) of a backbone: the tail begins behind the layer of this name, or is the last so many layers.
+
+    A cut must not sever a side way round it: of a number of layers, the nearest place before it is taken where that
+    holds. Raises CriticalError for a layer that does not exist or cannot be cut behind.
+    """
+    k = keras()
+    names = [layer.name for layer in base.layers]
+    if isinstance(where, str) and where not in names:
+        raise CriticalError(f"{base.name} has no layer {where!r}; its last ones are {', '.join(names[-12:])}")
+    last = names.index(where) if isinstance(where, str) else len(names) - 1 - where
+    for place in range(last, 0, -1):
+        inside = base.layers[place].output
+        try:
+            return k.Model(base.input, inside, name="trunk"), k.Model(inside, base.output)
+        except ValueError:  # the graph is not connected: another way leads past this layer
+            if isinstance(where, str):
+                raise CriticalError(f"{base.name} cannot be cut behind {where}: another way leads past it") from None
+    raise CriticalError(f"{base.name} cannot be cut before its last {where} layers; fewer must be tuned")
+
+
+def frozen_backbone(name: str, side_px: int, weights: str | Path | None) -> Any:
+    """A backbone that is not trained: uint8 pixels in, average-pooled features (n, width) out. Errors as `pretrained`."""
+    k = keras()
+    inputs = k.Input((side_px, side_px, 3), dtype="uint8", name="pixels")
+    base = pretrained(name, side_px, weights)
     base.trainable = False
-    return k.Model(inputs, k.layers.Identity(name="embedding")(base(x, training=False)))
+    pooled = k.layers.GlobalAveragePooling2D()(base(prepared(name, inputs), training=False))
+    return k.Model(inputs, k.layers.Identity(name="embedding")(pooled))
+
+
+def joined(name: str, side_px: int, trunk: Any, branches: Sequence[Any], *, mirror: bool, single: bool) -> Any:
+    """One network of a shared trunk and branches (activations in, [logits, embedding] out), whose outputs are averaged.
+
+    With `mirror` the picture's mirror image is looked at, too. `single`: of the concepts exactly one is true.
+    """
+    k = keras()
+    inputs = k.Input((side_px, side_px, 3), dtype="uint8", name="pixels")
+    x = prepared(name, inputs)
+    activations = [trunk(view, training=False) for view in ([x, x[:, :, ::-1, :]] if mirror else [x])]
+    found = [branch(one, training=False) for one in activations for branch in branches]
+    logits, embeddings = zip(*found, strict=True)
+    mean, embedding = (k.layers.Average()(list(many)) if len(many) > 1 else many[0] for many in (logits, embeddings))
+    return k.Model(
+        inputs,
+        {
+            "scores": k.layers.Activation("softmax" if single else "sigmoid", dtype="float32", name="scores")(mean),
+            "embedding": k.layers.Activation("linear", dtype="float32", name="embedding")(embedding),
+        },
+    )
 
 
 def with_linear_head(backbone: Any, kernel: Floats, bias: Floats) -> Any:

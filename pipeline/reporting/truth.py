@@ -21,8 +21,8 @@ def unknown_concepts(collection: Collection, vocabulary: Vocabulary) -> list[str
 
 
 def known_labels(row: CollectionRow, vocabulary: Vocabulary) -> tuple[set[str], set[str]]:
-    """(slugs that are true, slugs or kinds that nobody checked) of a row."""
-    said = {concept.slug for value in row.concepts if (concept := vocabulary.resolve(value))}
+    """(slugs that are true, slugs or kinds that nobody checked) of a row; what is true of a concept is of its broader ones."""
+    said = vocabulary.with_broader(concept.slug for value in row.concepts if (concept := vocabulary.resolve(value)))
     unknown = set(row.not_annotated) | {concept.slug for value in row.not_annotated if (concept := vocabulary.resolve(value))}
     return said, unknown - said
 

@@ -31,6 +31,9 @@ def model_card(bundle: Bundle, verdict: Verdict | None) -> str:
         "",
         *_table(bundle, ""),
     ]
+    if "cross_validated" in bundle.metrics:
+        lines += ["", "## Training pictures, each scored by a network that did not see its group", ""]
+        lines += _table(bundle, "cross_validated")
     if "unseen" in bundle.metrics:
         lines += ["", "## Providers that no training picture came from", "", *_table(bundle, "unseen")]
     lines += [

@@ -14,7 +14,7 @@ from pipeline.imaging.derivative import decode_derivative, normalised_jpeg
 from pipeline.imaging.inspect import Limits, inspect_image
 from pipeline.model.preprocessing import Pixels, network_input
 from pipeline.reporting.progress import Progress
-from pipeline.reporting.truth import label_row
+from pipeline.reporting.truth import known_labels, label_row
 from pipeline.settings import Settings
 from pipeline.vocabulary import Vocabulary
 
@@ -88,7 +88,7 @@ def load_rows(
 def _trained_slugs(rows: Sequence[CollectionRow], vocabulary: Vocabulary) -> tuple[str, ...]:
     counts: dict[str, int] = {}
     for row in rows:
-        for slug in {concept.slug for value in row.concepts if (concept := vocabulary.resolve(value))}:
+        for slug in known_labels(row, vocabulary)[0]:
             counts[slug] = counts.get(slug, 0) + 1
     return tuple(concept.slug for concept in vocabulary.concepts if counts.get(concept.slug, 0) >= FEWEST_EXAMPLES)
 

@@ -1,7 +1,8 @@
 """Fit a network by a recipe; every training picture also gets a score from a model that never saw its group."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ from pipeline.model import networks
 from pipeline.model.runtime import keras, make_deterministic
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
+from pipeline.training.curves import Epoch
 from pipeline.training.dataset import LabelledImages
+from pipeline.training.heads import linear_heads
 from pipeline.training.recipes import Recipe
+from pipeline.training.transfer import transfer
 
 Scores = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -20,26 +24,48 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Fitted:
-    """The network trained on everything, and grouped out-of-fold scores (n, concepts) of the training pictures."""
+    """The network, and grouped out-of-fold scores (n, concepts) of the training pictures.
+
+    A score is NaN where the recipe has no network that did not see the picture. `epochs` are those of a `transfer`.
+    """
 
     network: Any
     out_of_fold: Scores
+    epochs: Sequence[Epoch] = ()
+
+    def judged(self, truth: npt.NDArray[np.int8]) -> tuple[Scores, npt.NDArray[np.int8]]:
+        """Out-of-fold scores, and the truth beside them: unknown (-1) where there is no score."""
+        missing = np.isnan(self.out_of_fold)
+        return np.where(missing, 0.0, self.out_of_fold), np.where(missing, -1, truth).astype(np.int8)
 
 
-def fit(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fitted:
-    """Train by the recipe; same seed, same data, same result."""
+def fit(train: LabelledImages, recipe: Recipe, settings: Settings, *, resumed_in: Path | None = None) -> Fitted:
+    """Train by the recipe; same seed, same data, same result.
+
+    `resumed_in`: a folder in which a long training (`transfer`) keeps how far it is, and goes on from it when it is there.
+    """
     make_deterministic(recipe.seed)
-    return _fit_small(train, recipe, settings) if recipe.kind == "scratch" else _fit_heads(train, recipe, settings)
+    if recipe.kind == "scratch":
+        return _fit_small(train, recipe, settings)
+    if recipe.kind == "frozen":
+        return _fit_heads(train, recipe, settings)
+    folds = list(_folds(train, recipe.folds, recipe.seed))
+    found = transfer(train.pixels, train.truth, folds, recipe, settings, resumed_in=resumed_in)
+    if recipe.single_label:
+        shares = np.exp(found.logits - found.logits.max(axis=1, keepdims=True))
+        return Fitted(found.network, shares / shares.sum(axis=1, keepdims=True), found.epochs)
+    return Fitted(found.network, 1 / (1 + np.exp(-found.logits)), found.epochs)
 
 
-def _folds(train: LabelledImages, count: int) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """(fit on, score) rows; no group is on both sides."""
+def _folds(train: LabelledImages, count: int, seed: int) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+    """(fit on, score) rows, shuffled; no group is on both sides."""
     from sklearn.model_selection import GroupKFold
 
     # One group for everything says nothing about what belongs together: then every picture stands for itself.
     names, groups = np.unique(train.groups, return_inverse=True)
     groups = groups if len(names) >= count else np.arange(len(train.groups))
-    return GroupKFold(n_splits=min(count, len(train.groups))).split(train.pixels, groups=groups)  # type: ignore[no-any-return]
+    folds = GroupKFold(n_splits=min(count, len(train.groups)), shuffle=True, random_state=seed)
+    return folds.split(train.pixels, groups=groups)  # type: ignore[no-any-return]
 
 
 # --- a small network from scratch -------------------------------------------------------------------------------------
@@ -49,7 +75,7 @@ def _fit_small(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fit
     out_of_fold = np.zeros(train.truth.shape)
     epochs = recipe.epochs * (recipe.folds + 1)
     with Progress("training", "epochs", settings=settings, total=epochs) as progress:
-        for fitted_on, scored in _folds(train, recipe.folds):
+        for fitted_on, scored in _folds(train, recipe.folds, recipe.seed):
             network = _train(train.pixels[fitted_on], train.truth[fitted_on], recipe, progress)
             out_of_fold[scored] = _scores(network, train.pixels[scored], recipe.batch_size)
         network = _train(train.pixels, train.truth, recipe, progress)
@@ -110,16 +136,16 @@ def _scores(network: Any, pixels: npt.NDArray[np.uint8], batch_size: int) -> Sco
 
 
 def _fit_heads(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fitted:
-    weights = settings.model_weights_file or "imagenet"
+    weights = None if recipe.weights == "none" else settings.model_weights_file or "imagenet"
     backbone = networks.frozen_backbone(recipe.backbone, recipe.side_px, weights)
     features = _features(backbone, train.pixels, recipe.batch_size, settings)
     out_of_fold = np.zeros(train.truth.shape)
     with Progress("training", "folds", settings=settings, total=recipe.folds + 1) as progress:
-        for fitted_on, scored in _folds(train, recipe.folds):
-            kernel, bias = _linear_heads(features[fitted_on], train.truth[fitted_on], recipe.regularisation)
+        for fitted_on, scored in _folds(train, recipe.folds, recipe.seed):
+            kernel, bias = linear_heads(features[fitted_on], train.truth[fitted_on], recipe.regularisation)
             out_of_fold[scored] = 1 / (1 + np.exp(-(features[scored] @ kernel + bias)))
             progress.advance()
-        kernel, bias = _linear_heads(features, train.truth, recipe.regularisation)
+        kernel, bias = linear_heads(features, train.truth, recipe.regularisation)
         progress.advance()
     return Fitted(networks.with_linear_head(backbone, kernel, bias), out_of_fold)
 
@@ -131,26 +157,3 @@ def _features(backbone: Any, pixels: npt.NDArray[np.uint8], batch_size: int, set
             parts.append(np.asarray(backbone.predict_on_batch(pixels[at : at + batch_size])))
             progress.advance(len(parts[-1]))
     return np.concatenate(parts).astype(np.float32)
-
-
-def _linear_heads(features: Floats, truth: npt.NDArray[np.int8], regularisation: float) -> tuple[Floats, Floats]:
-    """One logistic regression per concept on standardised features, known rows only.
-
-    The standardisation is folded into the returned kernel (width, concepts) and bias (concepts,).
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
-    standard = (features - mean) / deviation
-    kernel = np.zeros((features.shape[1], truth.shape[1]))
-    bias = np.zeros(truth.shape[1])
-    for concept in range(truth.shape[1]):
-        known = truth[:, concept] >= 0
-        true = truth[known, concept] == 1
-        if true.all() or not true.any():
-            bias[concept] = 10.0 if len(true) and true.all() else -10.0
-            continue
-        fitted = LogisticRegression(C=regularisation, max_iter=500).fit(standard[known], true)
-        kernel[:, concept] = fitted.coef_[0] / deviation
-        bias[concept] = fitted.intercept_[0] - float(fitted.coef_[0] @ (mean / deviation))
-    return kernel.astype(np.float32), bias.astype(np.float32)

@@ -42,7 +42,7 @@ def report_noise(collection_dir: Path, recipe_name: str, folder: Path, *, settin
     collection = read_collection(collection_dir)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     images = load_images(collection, vocabulary, side_px=recipe.side_px, settings=settings)
-    concepts, suspicions = find_noise(images.slugs, fit(images, recipe, settings).out_of_fold, images.truth)
+    concepts, suspicions = find_noise(images.slugs, *fit(images, recipe, settings).judged(images.truth))
     rows = {row.record_id: row for row in collection.rows}
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "concepts.csv", [field.name for field in fields(ConceptNoise)], map(asdict, concepts))

@@ -9,24 +9,54 @@ import yaml
 
 from pipeline.errors import CriticalError
 
-KINDS = ("scratch", "frozen")
+KINDS = ("scratch", "frozen", "transfer")
+LOSSES = ("crossentropy", "focal", "asymmetric")
+OPTIMIZERS = ("adamw", "rmsprop", "sgd")
+POOLINGS = ("average", "maximum", "flatten")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train. `regularisation` is the C of the linear heads, `width` the first block's filters."""
+    """One way to train.
+
+    `scratch`: a small network; `width` is the number of its first block's filters. `frozen`: linear heads on a
+    backbone's features; `regularisation` is their C. `transfer`: heads on a backbone's features first, then its last
+    layers are tuned together with them.
+    """
 
     name: str
     kind: str
     side_px: int
     batch_size: int
-    folds: int
+    folds: int  # grouped; each picture is scored by a network that never saw its group
     seed: int
-    backbone: str = ""
+    backbone: str = ""  # a name of keras.applications
+    weights: str = "pretrained"  # MODEL_WEIGHTS_FILE or `imagenet`; `none`: random ones
     regularisation: float = 0.01
     width: int = 24
-    epochs: int = 16
+    epochs: int = 16  # of `transfer`: of its second phase
     learning_rate: float = 0.002
+    # Of `transfer` alone:
+    networks: int = 0  # how many of the folds are trained (their average is the model); 0: all
+    pooling: str = "average"
+    dense: int = 0  # width of a layer before the heads; 0: none, then the heads are fitted as `frozen` does
+    dropout: float = 0.0
+    head_epochs: int = 20
+    head_learning_rate: float = 0.001
+    tune_from: str | int = ""  # behind this layer, or so many last layers, the backbone is tuned; empty: nowhere
+    optimizer: str = "adamw"
+    weight_decay: float = 0.0
+    patience: int = 0  # epochs without a better held-out loss after which tuning ends; 0: it goes on
+    loss: str = "crossentropy"
+    smoothing: float = 0.0  # of labels
+    class_weights: bool = False
+    most_per_concept: int = 0  # an epoch has about so many pictures of a concept at most; 0: all
+    fewest_per_concept: int = 0  # and so many at least, pictures coming several times
+    variants: int = 0  # changed copies of each picture
+    strength: float = 0.5  # of the changes, 0–1
+    mirror: bool = False  # the model looks at the mirror image, too
+    single_label: bool = False
+    mixed_precision: bool = False
 
     def fingerprint(self) -> str:
         """Changes with every value of the recipe."""
@@ -43,6 +73,9 @@ def load_recipe(folder: Path, name: str) -> Recipe:
         recipe = Recipe(name=name, **yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, TypeError) as error:
         raise CriticalError(f"{path}: not a usable recipe ({error})") from error
-    if recipe.kind not in KINDS:
-        raise CriticalError(f"{path}: kind {recipe.kind!r} is not one of {', '.join(KINDS)}")
+    for field, allowed in (("kind", KINDS), ("loss", LOSSES), ("optimizer", OPTIMIZERS), ("pooling", POOLINGS)):
+        if (value := getattr(recipe, field)) not in allowed:
+            raise CriticalError(f"{path}: {field} {value!r} is not one of {', '.join(allowed)}")
+    if bool(recipe.backbone) != (recipe.kind != "scratch"):
+        raise CriticalError(f"{path}: kind {recipe.kind} goes {'with' if recipe.kind != 'scratch' else 'without'} a backbone")
     return recipe

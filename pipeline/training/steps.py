@@ -1,7 +1,8 @@
 """Train by a recipe on a collection's `train` split, measure on its `test` split, register and release."""
 
 import hashlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,15 @@ from pipeline.collection import read_collection
 from pipeline.database import connect, models
 from pipeline.datasets.lake import open_lake
 from pipeline.errors import CriticalError
-from pipeline.model.bundle import Bundle, ConceptHead, bundle_folder, load_bundle, save_bundle, save_network
+from pipeline.model.bundle import (
+    Bundle,
+    ConceptHead,
+    bundle_folder,
+    load_bundle,
+    save_bundle,
+    save_network,
+    with_broader_scores,
+)
 from pipeline.model.predictor import Predictor
 from pipeline.model.preprocessing import PREPROCESSING_VERSION
 from pipeline.model.soundness import check_sound
@@ -23,13 +32,14 @@ from pipeline.reporting.truth import unknown_concepts
 from pipeline.settings import Settings
 from pipeline.storage import ObjectStore
 from pipeline.training.card import model_card
+from pipeline.training.curves import curves_svg
 from pipeline.training.dataset import LabelledImages, labelled_rows, load_images, load_rows
 from pipeline.training.evaluate import basic_figures, predict
 from pipeline.training.fit import Fitted, fit
 from pipeline.training.gate import Judged, Verdict, hold_against
 from pipeline.training.recipes import Recipe, load_recipe
 from pipeline.training.thresholds import choose_thresholds, logit, platt
-from pipeline.vocabulary import load_vocabulary
+from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 log = structlog.get_logger()
 
@@ -86,10 +96,12 @@ def train(
         log.info("model_known", name=name, version=known.version)
         return Trained(known)
     images = load_images(collection, vocabulary, side_px=recipe.side_px, settings=settings)
-    fitted = fit(images.split("train"), recipe, settings)
-    bundle = _stored(engine, store, images, fitted, recipe, name, dataset_id, vocabulary.version, settings)
+    # Another start of the same training goes on where this one is cut off.
+    unfinished = settings.var_dir / "training" / hashlib.sha256(f"{name}|{dataset_id}".encode()).hexdigest()[:16]
+    fitted = fit(images.split("train"), recipe, settings, resumed_in=unfinished)
+    bundle = _stored(engine, store, images, fitted, recipe, name, dataset_id, vocabulary, settings)
     scored = scores_by_split(Predictor(store, bundle), images)
-    bundle = replace(bundle, metrics=_figures(scored))
+    bundle = replace(bundle, metrics=_figures(scored) | {"cross_validated": _cross_validated(bundle, images, fitted)})
     old = _in_force(engine, store, name)
     verdict = None
     if old is not None:
@@ -98,6 +110,7 @@ def train(
         same = load_rows(collection, held_out, slugs, vocabulary, side_px=old.side_px, settings=settings)
         verdict = hold_against(scored, scores_by_split(Predictor(store, old), same), unseen_margin=settings.unseen_margin)
     _register(engine, store, bundle, verdict, now)
+    shutil.rmtree(unfinished, ignore_errors=True)
     if verdict is None or verdict.allowed:
         models.release(engine, name, bundle.version)
     return Trained(bundle, verdict)
@@ -129,21 +142,37 @@ def _weights_mark(settings: Settings, recipe: Recipe) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()[:12]
 
 
-def _heads(train_split: LabelledImages, fitted: Fitted, settings: Settings) -> tuple[ConceptHead, ...]:
-    heads = []
-    for column, slug in enumerate(train_split.slugs):
-        raw, truth = fitted.out_of_fold[:, column], train_split.truth[:, column]
-        slope, shift = platt(raw, truth)
-        scores = 1 / (1 + np.exp(-(slope * logit(raw) + shift)))
-        thresholds = choose_thresholds(
-            scores,
-            truth,
+def _heads(
+    train_split: LabelledImages, fitted: Fitted, implied: Sequence[tuple[int, int]], settings: Settings
+) -> tuple[ConceptHead, ...]:
+    """Calibration and thresholds of each concept, from scores of networks that had not seen the picture's group."""
+    raw, truth = fitted.judged(train_split.truth)
+    columns = range(len(train_split.slugs))
+    calibrations = [platt(raw[:, column], truth[:, column]) for column in columns]
+    slopes, shifts = np.array(calibrations).T
+    scores = with_broader_scores(1 / (1 + np.exp(-(slopes * logit(raw) + shifts))), implied)
+    thresholds = [
+        choose_thresholds(
+            scores[:, column],
+            truth[:, column],
             target_precision=settings.target_precision,
             review_precision=settings.review_precision,
             confidence=settings.precision_confidence,
         )
-        heads.append(ConceptHead(slug, (slope, shift), thresholds))
-    return tuple(heads)
+        for column in columns
+    ]
+    return tuple(ConceptHead(slug, calibrations[column], thresholds[column]) for column, slug in enumerate(train_split.slugs))
+
+
+def _implied(slugs: Sequence[str], vocabulary: Vocabulary) -> tuple[tuple[int, int], ...]:
+    """(place of a concept, place of a broader one) among the trained concepts."""
+    places = {slug: place for place, slug in enumerate(slugs)}
+    return tuple(
+        (places[slug], places[broad])
+        for slug in slugs
+        for broad in sorted(vocabulary.with_broader([slug]) - {slug})
+        if broad in places
+    )
 
 
 def _stored(
@@ -154,25 +183,29 @@ def _stored(
     recipe: Recipe,
     name: str,
     dataset_id: str,
-    vocabulary_version: str,
+    vocabulary: Vocabulary,
     settings: Settings,
 ) -> Bundle:
     """The network in the store, and the bundle that describes it, as yet without figures."""
     check_sound(fitted.network, concepts=len(images.slugs), side_px=recipe.side_px, preprocessing_version=PREPROCESSING_VERSION)
     version = models.next_version(engine, name)
     digest = save_network(store, bundle_folder(name, version), fitted.network)
+    if fitted.epochs:
+        store.put_bytes(f"{bundle_folder(name, version)}/curves.svg", curves_svg(fitted.epochs).encode())
+    implied = _implied(images.slugs, vocabulary)
     return Bundle(
         name=name,
         version=version,
         sha256=digest,
-        heads=_heads(images.split("train"), fitted, settings),
+        heads=_heads(images.split("train"), fitted, implied, settings),
         side_px=recipe.side_px,
         embedding_width=int(fitted.network.output["embedding"].shape[-1]),
         preprocessing_version=PREPROCESSING_VERSION,
-        vocabulary_version=vocabulary_version,
+        vocabulary_version=vocabulary.version,
         recipe=recipe.name,
         dataset_id=dataset_id,
         metrics={},
+        implied=implied,
     )
 
 
@@ -196,6 +229,12 @@ def _figures(scored: Mapping[str, Judged]) -> dict[str, Any]:
     if unseen is not None:
         figures["unseen"] = basic_figures(unseen.bundle, unseen.scores, unseen.truth)
     return figures
+
+
+def _cross_validated(bundle: Bundle, images: LabelledImages, fitted: Fitted) -> dict[str, Any]:
+    """Of the training pictures, each scored by a network that did not see its group (thresholds were chosen on them)."""
+    raw, truth = fitted.judged(images.split("train").truth)
+    return basic_figures(bundle, bundle.calibrated(raw.astype(np.float32)), truth)
 
 
 def _register(engine: Engine, store: ObjectStore, bundle: Bundle, verdict: Verdict | None, now: datetime) -> None:

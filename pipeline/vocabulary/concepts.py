@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -69,6 +69,16 @@ class Vocabulary:
         if text.startswith(("http://", "https://")):
             return self.by_uri.get(canonical_uri(text))
         return self.by_slug.get(text)
+
+    def with_broader(self, slugs: Iterable[str]) -> set[str]:
+        """The slugs and those of all concepts that they are a kind of."""
+        found: set[str] = set()
+        left = list(slugs)
+        while left:
+            if (slug := left.pop()) not in found:
+                found.add(slug)
+                left += self.by_slug[slug].broader if slug in self.by_slug else ()
+        return found
 
 
 def canonical_uri(uri: str) -> str:

@@ -150,7 +150,7 @@ def test_the_ends_of_the_scale_stay_finite() -> None:
 def test_every_recipe_of_the_project_is_usable(name: str) -> None:
     recipe = load_recipe(PROJECT / "vocab" / "recipes", name)
     assert recipe.folds >= 2 and recipe.side_px >= 32
-    assert bool(recipe.backbone) == (recipe.kind == "frozen")
+    assert bool(recipe.backbone) == (recipe.kind != "scratch")
 
 
 GOOD = "kind: scratch\nside_px: 64\nbatch_size: 8\nfolds: 2\nseed: 1\n"

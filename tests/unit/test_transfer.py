@@ -1,0 +1,333 @@
+"""Transfer: losses that leave out what is unknown, a fair share of rare concepts, folds, phases, going on after a kill."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.collection import CollectionRow
+from pipeline.errors import CriticalError
+from pipeline.model import networks
+from pipeline.model.bundle import with_broader_scores
+from pipeline.model.runtime import keras
+from pipeline.reporting.truth import label_row
+from pipeline.settings import Settings
+from pipeline.training.curves import Epoch, curves_svg
+from pipeline.training.dataset import LabelledImages
+from pipeline.training.fit import fit
+from pipeline.training.losses import loss_on_logits, positive_weights
+from pipeline.training.recipes import Recipe
+from pipeline.training.sampling import MOST_TIMES, changed, epoch_rows
+from pipeline.vocabulary import load_vocabulary
+
+SIDE = 32
+RECIPE = Recipe(
+    name="tiny", kind="transfer", side_px=SIDE, batch_size=8, folds=3, seed=5, backbone="MobileNetV2", weights="none",
+    tune_from="middle", epochs=3, learning_rate=0.003, variants=1, mirror=True, dropout=0.2,
+)  # fmt: skip
+
+
+# --- Losses ---
+
+
+def value(name: str, truth: Any, logits: Any, **options: Any) -> float:
+    ops = keras().ops
+    loss = loss_on_logits(name, **options)
+    return float(loss(ops.convert_to_tensor(truth, "float32"), ops.convert_to_tensor(logits, "float32")))
+
+
+def test_crossentropy_is_that_of_the_textbook() -> None:
+    logits = np.array([[0.3, -1.2], [2.0, 0.1]])
+    share = 1 / (1 + np.exp(-logits))
+    truth = np.array([[1, 0], [0, 1]])
+    expected = -np.mean(np.where(truth == 1, np.log(share), np.log(1 - share)))
+    assert value("crossentropy", truth, logits) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["crossentropy", "focal", "asymmetric"])
+@given(other=st.floats(-30, 30))
+def test_an_unknown_label_never_counts(name: str, other: float) -> None:
+    truth = np.array([[1, -1], [0, 1]])
+    assert value(name, truth, [[0.3, other], [2.0, 0.1]]) == pytest.approx(
+        value(name, truth, [[0.3, 0.0], [2.0, 0.1]]), abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["focal", "asymmetric"])
+def test_what_is_easily_seen_to_be_false_counts_less_than_in_crossentropy(name: str) -> None:
+    def share_of_easy(loss: str) -> float:
+        return value(loss, [[0]], [[-2.0]]) / value(loss, [[0]], [[2.0]])
+
+    assert share_of_easy(name) < 0.5 * share_of_easy("crossentropy")
+
+
+@pytest.mark.parametrize("name", ["crossentropy", "focal", "asymmetric"])
+@pytest.mark.parametrize("logit", [-80.0, 80.0])
+def test_a_loss_stays_finite_however_sure_the_network_is(name: str, logit: float) -> None:
+    assert np.isfinite(value(name, [[1, 0]], [[logit, logit]]))
+
+
+def test_the_loss_of_one_true_concept_is_the_softmax_s_and_pictures_without_one_are_left_out() -> None:
+    logits = np.array([[1.0, 2.0, 0.5], [9.0, 0.0, 0.0]])
+    expected = -np.log(np.exp(2.0) / np.exp(logits[0]).sum())
+    assert value("crossentropy", [[0, 1, 0], [0, -1, 0]], logits, single=True) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_rare_concept_s_true_labels_weigh_more_within_bounds() -> None:
+    truth = np.zeros((1000, 3), np.int8)
+    truth[:500, 0] = truth[:40, 1] = truth[:1, 2] = 1
+    weights = positive_weights(truth)
+    assert weights[0] == pytest.approx(1) and weights[1] == pytest.approx(24**0.5, rel=0.01) and weights[2] == 10
+    heavy = value("crossentropy", [[1, 1]], [[0.0, 0.0]], positive_weights=np.array([1, 3], np.float32))
+    assert heavy == pytest.approx(2 * np.log(2), abs=1e-5)
+
+
+# --- Which pictures an epoch shows ---
+
+
+def test_without_bounds_an_epoch_shows_every_picture_once() -> None:
+    rows = epoch_rows(np.eye(6, dtype=np.int8), np.random.default_rng(1))
+    assert sorted(rows) == list(range(6)) and list(rows) != list(range(6))
+
+
+def test_too_many_of_a_concept_are_thinned_and_too_few_come_again() -> None:
+    truth = np.zeros((1100, 2), np.int8)
+    truth[:1000, 0] = truth[1000:, 1] = 1
+    rows = epoch_rows(truth, np.random.default_rng(1), most=400, fewest=300)
+    assert (rows < 1000).sum() == pytest.approx(400, rel=0.15)
+    assert (rows >= 1000).sum() == pytest.approx(300, rel=0.05)
+    few = epoch_rows(truth, np.random.default_rng(1), fewest=5000)
+    assert np.bincount(few).max() == MOST_TIMES
+
+
+def test_a_picture_with_a_rare_concept_is_not_thinned_for_its_common_one() -> None:
+    truth = np.zeros((1000, 2), np.int8)
+    truth[:, 0] = 1
+    truth[:10, 1] = 1
+    assert set(range(10)) <= set(epoch_rows(truth, np.random.default_rng(1), most=100))
+
+
+def test_changed_pictures_are_other_pictures_of_the_same_shape_and_the_same_with_the_same_seed() -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (4, SIDE, SIDE, 3), np.uint8)
+    one, again = (changed(pixels, np.random.default_rng(3), strength=0.5) for _ in range(2))
+    assert one.shape == pixels.shape and one.dtype == np.uint8
+    assert (one == again).all() and all((one[row] != pixels[row]).mean() > 0.5 for row in range(4))
+
+
+# --- Backbones ---
+
+
+@pytest.mark.parametrize("name", ["VGG19", "ResNet50", "MobileNetV2", "DenseNet121", "ResNet50V2"])
+def test_a_backbone_sees_pixels_as_its_family_was_trained(name: str) -> None:
+    k = keras()
+    family = {"VGG19": "vgg19", "ResNet50": "resnet", "MobileNetV2": "mobilenet_v2", "DenseNet121": "densenet"}
+    module = getattr(k.applications, family.get(name, "resnet_v2"))
+    pixels = np.random.default_rng(4).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    inputs = k.Input((8, 8, 3), dtype="uint8")
+    found = k.Model(inputs, networks.prepared(name, inputs)).predict_on_batch(pixels)
+    assert np.asarray(found) == pytest.approx(module.preprocess_input(pixels.astype(np.float32).copy()), abs=1e-4)
+
+
+def tiny_backbone(*_: Any) -> Any:
+    k = keras()
+    inputs = k.Input((SIDE, SIDE, 3))
+    x = k.layers.Conv2D(6, 3, strides=4, activation="relu", name="first")(inputs)
+    x = k.layers.Activation("relu", name="middle")(k.layers.Conv2D(8, 3, padding="same")(x))
+    side = k.layers.Conv2D(8, 1, name="round")(x)
+    x = k.layers.Conv2D(8, 3, padding="same", activation="relu", name="inside")(x)
+    return k.Model(inputs, k.layers.Activation("relu", name="last")(k.layers.Add()([x, side])), name="tiny")
+
+
+def test_a_backbone_is_cut_where_nothing_leads_past() -> None:
+    base = tiny_backbone()
+    trunk, tail = networks.cut(base, "middle")
+    pixels = np.random.default_rng(6).uniform(-1, 1, (2, SIDE, SIDE, 3)).astype(np.float32)
+    whole = np.asarray(base.predict_on_batch(pixels))
+    assert np.asarray(tail.predict_on_batch(trunk.predict_on_batch(pixels))) == pytest.approx(whole, abs=1e-5)
+    assert networks.cut(base, 3)[0].output.shape == trunk.output.shape  # before the two ways, not between them
+    with pytest.raises(CriticalError, match="another way leads past"):
+        networks.cut(base, "inside")
+    with pytest.raises(CriticalError, match="no layer 'nowhere'"):
+        networks.cut(base, "nowhere")
+
+
+# --- Training ---
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    def built(*_: Any) -> Any:
+        keras().utils.set_random_seed(1)
+        return tiny_backbone()
+
+    monkeypatch.setattr(networks, "pretrained", built)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> LabelledImages:
+    """Reddish and bluish noise, 20 groups of three; what is neither is dark. Some labels are unknown."""
+    random = np.random.default_rng(8)
+    pixels = random.integers(0, 120, (60, SIDE, SIDE, 3), np.uint8)
+    truth = np.zeros((60, 2), np.int8)
+    truth[0::3, 0] = truth[1::3, 1] = 1
+    pixels[truth[:, 0] == 1, :, :, 0] += 110
+    pixels[truth[:, 1] == 1, :, :, 2] += 110
+    truth[5, 0] = -1
+    groups = np.array([f"g{row // 3}" for row in range(60)])
+    return LabelledImages(("red", "blue"), pixels, truth, groups, np.full(60, "train"), tuple(map(str, range(60))))
+
+
+def settings() -> Settings:
+    return Settings(_env_file=None)  # type: ignore[call-arg]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_model_is_the_average_of_its_folds_and_every_picture_has_a_score_from_one_that_did_not_see_it(
+    pictures: LabelledImages,
+) -> None:
+    fitted = fit(pictures, RECIPE, settings())
+    assert fitted.out_of_fold.shape == (60, 2) and np.isfinite(fitted.out_of_fold).all()
+    found = {name: np.asarray(value) for name, value in fitted.network.predict_on_batch(pictures.pixels).items()}
+    right = (found["scores"] > 0.5) == (pictures.truth == 1)
+    assert right[pictures.truth >= 0].mean() > 0.9
+    assert [(one.fold, one.number) for one in fitted.epochs] == [(fold, epoch) for fold in range(3) for epoch in range(3)]
+    assert found["embedding"].shape == (60, 8)
+    mirrored = fitted.network.predict_on_batch(pictures.pixels[:, :, ::-1])
+    assert np.asarray(mirrored["scores"]) == pytest.approx(found["scores"], abs=2e-3)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_same_seed_gives_the_same_scores_and_another_one_others(pictures: LabelledImages) -> None:
+    recipe = replace(RECIPE, networks=1, epochs=1)
+    one, again, other = (
+        fit(pictures, one, settings()).judged(pictures.truth)[0] for one in (recipe, recipe, replace(recipe, seed=6))
+    )
+    assert one == pytest.approx(again, abs=1e-6) and other != pytest.approx(one, abs=1e-4)
+
+
+class Killed(Exception):
+    """In the place of a kill."""
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("after", [4])
+def test_a_training_that_was_killed_goes_on_and_ends_as_an_undisturbed_one(
+    pictures: LabelledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    from pipeline.training import transfer
+
+    undisturbed = fit(pictures, RECIPE, settings())
+    ended, batches, count = transfer._State.ended, transfer._Fits._batches, [0]
+
+    def dies(self: Any, rows: Any, phase: int, epoch: int) -> Any:
+        count[0] += 1
+        if count[0] > after:
+            raise Killed
+        return batches(self, rows, phase, epoch)
+
+    monkeypatch.setattr(transfer._Fits, "_batches", dies)
+    with pytest.raises(Killed):
+        fit(pictures, RECIPE, settings(), resumed_in=tmp_path)
+    monkeypatch.setattr(transfer._Fits, "_batches", batches)
+    done: list[Any] = []
+    monkeypatch.setattr(transfer._State, "ended", lambda self, epoch: (done.append(epoch), ended(self, epoch)))
+    again = fit(pictures, RECIPE, settings(), resumed_in=tmp_path)
+    assert len(done) == 9 - after, "epochs that were done are not done again"
+    assert again.out_of_fold == pytest.approx(undisturbed.out_of_fold, abs=1e-5)
+    assert [one.number for one in again.epochs] == [one.number for one in undisturbed.epochs]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_one_network_of_several_folds_leaves_the_other_pictures_without_a_score(pictures: LabelledImages) -> None:
+    fitted = fit(pictures, replace(RECIPE, networks=1, tune_from="", head_epochs=2, dense=4), settings())
+    scored = np.isfinite(fitted.out_of_fold).all(axis=1)
+    assert 15 <= scored.sum() <= 25
+    scores, truth = fitted.judged(pictures.truth)
+    assert np.isfinite(scores).all() and (truth[~scored] == -1).all() and (truth[scored] == pictures.truth[scored]).all()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_tuning_ends_when_the_held_out_loss_no_longer_falls_and_the_best_epoch_is_kept(pictures: LabelledImages) -> None:
+    still = replace(RECIPE, epochs=6, learning_rate=1e-12, patience=2, networks=1, optimizer="sgd")
+    assert len(fit(pictures, still, settings()).epochs) == 3
+    restless = replace(still, epochs=4, learning_rate=0.3, patience=4)
+    fitted = fit(pictures, restless, settings())
+    scores, truth = fitted.judged(pictures.truth)
+    known = truth >= 0
+    loss = -np.mean(np.log(np.where(truth == 1, scores, 1 - scores)[known]))
+    assert loss == pytest.approx(min(one.held_out_loss for one in fitted.epochs), rel=0.01)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_of_one_true_concept_the_scores_of_a_picture_add_up_to_one(pictures: LabelledImages) -> None:
+    recipe = replace(RECIPE, single_label=True, networks=1, head_epochs=3)
+    fitted = fit(pictures, recipe, settings())
+    scores = np.asarray(fitted.network.predict_on_batch(pictures.pixels)["scores"])
+    assert scores.sum(axis=1) == pytest.approx(np.ones(60), abs=1e-4)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_mixed_precision_ends_with_the_training_and_the_model_answers_in_float32(pictures: LabelledImages) -> None:
+    fitted = fit(pictures, replace(RECIPE, mixed_precision=True, networks=1, epochs=1), settings())
+    assert keras().mixed_precision.global_policy().name == "float32"
+    assert np.asarray(fitted.network.predict_on_batch(pictures.pixels)["scores"]).dtype == np.float32
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_trunk_sees_each_view_of_a_picture_once_whatever_the_epochs(
+    pictures: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = [0]
+    prepared = networks.prepared
+
+    class Counting:
+        def __init__(self, model: Any) -> None:
+            self._model, self.output = model, model.output
+
+        def predict_on_batch(self, batch: Any) -> Any:
+            seen[0] += len(batch)
+            return self._model.predict_on_batch(batch)
+
+    model = keras().Model
+    monkeypatch.setattr(networks, "prepared", prepared)
+    from pipeline.training import transfer
+
+    class Keras:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(keras(), name)
+
+        @staticmethod
+        def Model(inputs: Any, outputs: Any, **named: Any) -> Any:  # noqa: N802  Keras's name
+            built = model(inputs, outputs, **named)
+            return Counting(built) if getattr(inputs, "dtype", "") == "uint8" else built
+
+    monkeypatch.setattr(transfer, "keras", Keras)
+    fit(pictures, replace(RECIPE, epochs=6, networks=2), settings())
+    assert seen[0] == 3 * 60  # as it is, mirrored, and one changed copy
+
+
+def test_curves_are_a_picture_with_a_line_for_each_fold_and_side() -> None:
+    epochs = [Epoch(fold, number, 1 / (number + 1), 1.2 / (number + 1)) for fold in range(2) for number in range(4)]
+    assert curves_svg(epochs).count("<polyline") == 4
+    assert curves_svg([]).startswith("<svg")
+
+
+# --- Broader concepts ---
+
+
+def test_a_broader_concept_is_never_less_sure_than_what_it_is_made_of() -> None:
+    scores = np.array([[0.9, 0.2, 0.1], [0.1, 0.5, 0.8]])
+    raised = with_broader_scores(scores, [(1, 2), (0, 1)])  # 0 is a kind of 1, 1 a kind of 2
+    assert raised.tolist() == [[0.9, 0.9, 0.9], [0.1, 0.5, 0.8]]
+    assert scores[0].tolist() == [0.9, 0.2, 0.1]
+
+
+def test_what_is_true_of_a_picture_is_true_of_broader_concepts() -> None:
+    vocabulary = load_vocabulary(Path(__file__).parents[2] / "vocab" / "concepts.yaml", base_url="urn:test")
+    row = CollectionRow("/1/a", "a.jpg", concepts=("relief",), not_annotated=("coin",))
+    assert label_row(row, vocabulary, ("relief", "sculpture", "painting", "coin")) == [1, 1, 0, -1]
+    assert vocabulary.with_broader(["tapestry", "relief"]) == {"tapestry", "textile", "relief", "sculpture"}
