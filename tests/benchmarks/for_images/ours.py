@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.settings import PROJECT_ROOT, Settings
 from tests.benchmarks.for_images.watch import Watched, run_watched
 
-CONCURRENCY = 8  # of downloads, all from one host
+CONCURRENCY = 20  # of downloads, all from one host
 FIRST_NIGHT, SECOND_NIGHT = "2026-01-02", "2026-01-03"  # a run's name and planned time
 # What the caller's environment may say of other places: empty means below VAR_DIR.
 _DEFAULTS = {"STORAGE_URL": "", "DATABASE_URL": "", "S3_ENDPOINT_URL": "", "PROGRESS_FILE": ""}
