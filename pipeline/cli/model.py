@@ -124,6 +124,9 @@ def evaluate(
     name: Annotated[str, typer.Option("--model", help="NAME for the released version, or NAME@VERSION.")],
     collection: Annotated[Path, typer.Option(help="A folder with pictures and metadata.csv.")],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write index.html (a page with plots and failures) and figures.json to this folder.")
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(help="Which rows: train, test, unseen or all. Without it: test where there are such rows, else all."),
@@ -131,12 +134,17 @@ def evaluate(
 ) -> None:
     """Measure a model on a labelled collection; nothing is fitted on it.
 
-    Example:  enrich model evaluate --model museum@2 --collection DIR --json figures.json
+    Examples:  enrich model evaluate --model museum@2 --collection DIR --json figures.json
+    ·  enrich model evaluate --model museum@2 --collection DIR --report var/museum-2
     """
     from pipeline.training.evaluate import evaluate_model
+    from pipeline.training.evaluation_report import report_evaluation
 
     bare, version = _name_and_version(name)
-    figures = evaluate_model(bare, version, collection, split=split, settings=Settings())
+    if report is None:
+        figures = evaluate_model(bare, version, collection, split=split, settings=Settings())
+    else:
+        figures = report_evaluation(bare, version, collection, report, split=split, settings=Settings())
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1) + "\n")
     table = Table(
@@ -148,6 +156,8 @@ def evaluate(
         table.add_row(words, "–" if value is None else f"{value}" + (f"  (95 %: {spread[0]}–{spread[1]})" if spread else ""))
     table.add_row("concepts that abstain", ", ".join(figures["abstaining"]) or "none")
     out.print(table)
+    if report is not None:
+        out.print(f"the page is {report / 'index.html'}", highlight=False, soft_wrap=True)
 
 
 def _name_and_version(model: str) -> tuple[str, int | None]:

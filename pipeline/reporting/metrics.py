@@ -56,6 +56,25 @@ def average_precision(scores: Scores, truth: Truth) -> float | None:
     return float(average_precision_score(truth[known] == 1, scores[known]))
 
 
+def decision_samples(
+    said: Flags, truth: Truth, weights: npt.NDArray[np.float64]
+) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, npt.NDArray[np.float64]]]:
+    """Precision, recall and F1 under each row of weights (draws, n), as in `bootstrap.draws`.
+
+    Of each concept (draws, c), and of all known pairs together (draws,); NaN where a draw has nothing to divide by.
+    `said` and truth (n, c).
+    """
+    right, claimed, true = (weights @ flags for flags in (said & (truth == 1), said & (truth >= 0), truth == 1))
+    return _decision_shares(right, claimed, true), _decision_shares(*(part.sum(axis=1) for part in (right, claimed, true)))
+
+
+def _decision_shares(
+    right: npt.NDArray[np.float64], claimed: npt.NDArray[np.float64], true: npt.NDArray[np.float64]
+) -> dict[str, npt.NDArray[np.float64]]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {"precision": right / claimed, "recall": right / true, "f1": 2 * right / (claimed + true)}
+
+
 def _concept_figures(scores: Scores, truth: Truth, published: Flags) -> dict[str, Any]:
     known = truth >= 0
     figures = _f1(scores[known] >= 0.5, truth[known] == 1)

@@ -41,6 +41,20 @@ def top1_accuracy(scores: Scores, truth: Truth) -> float | None:
     return round(float((truth[judged][np.arange(len(first)), first] == 1).mean()), 4)
 
 
+def top_k_accuracy(scores: Scores, truth: Truth) -> dict[str, float | None]:
+    """Share of pictures with a true one among these concepts that have a true one among the first k, by k as text.
+
+    Scores and truth (n, c). Concepts that nobody checked on a picture do not take a place in its order. None without
+    a picture to judge.
+    """
+    judged = (truth == 1).any(axis=1)
+    if not judged.any():
+        return {str(first): None for first in FIRST}
+    order = np.argsort(-np.where(truth >= 0, scores, -np.inf)[judged], axis=1, kind="stable")
+    ranked = np.take_along_axis(truth[judged] == 1, order, axis=1)
+    return {str(first): round(float(ranked[:, :first].any(axis=1).mean()), 4) for first in FIRST}
+
+
 def _figures(scores: Scores, true: npt.NDArray[np.bool_]) -> dict[str, float]:
     """Means over pictures whose concepts are all known."""
     from sklearn import metrics

@@ -1,0 +1,88 @@
+"""The evaluation report of a model: one page with figures, plots and the worst failures, and the figures as JSON."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from PIL import Image
+
+from pipeline.settings import Settings
+from pipeline.training.evaluate import Evaluated, evaluated_model
+
+PROVIDERS_SHOWN = 60  # on the page; the JSON has all of them
+_SUMMARY = (
+    ("macro_ap", "Macro average precision", "mean over the concepts with at least five true pictures"),
+    ("micro_ap", "Micro average precision", "all pairs of picture and concept in one ranking"),
+    ("macro_f1", "Macro F1", "at a score of 0.5, as the next five"),
+    ("macro_precision", "Macro precision", ""),
+    ("macro_recall", "Macro recall", ""),
+    ("micro_f1", "Micro F1", ""),
+    ("micro_precision", "Micro precision", ""),
+    ("micro_recall", "Micro recall", ""),
+    ("published_precision", "Precision of published labels", "at each concept's own threshold"),
+    ("published_recall", "True labels published", "share of all that are true"),
+    ("subset_accuracy", "Subset accuracy", "every known concept of a picture right"),
+    ("coverage", "Coverage error", "labels to read until all true ones are seen; the fewer the better"),
+    ("lrap", "Label ranking average precision", "as the figures around it: of pictures with both true and other concepts"),
+    ("ranking_loss", "Ranking loss", "share of pairs in the wrong order; 0 is best"),
+    ("ndcg", "NDCG", ""),
+    ("ece", "Calibration error (ECE)", "15 bins over all known pairs; 0 is best"),
+)  # fmt: skip
+
+
+def report_evaluation(
+    name: str, version: int | None, collection_dir: Path, folder: Path, *, split: str | None, settings: Settings
+) -> dict[str, Any]:
+    """Write `index.html` and `figures.json` into `folder`, and return the figures; arguments as in `evaluate_model`.
+
+    Raises CriticalError as `evaluate_model` does, and OSError when the folder cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is said at once
+    evaluated = evaluated_model(name, version, collection_dir, split=split, settings=settings)
+    content = json.dumps(evaluated.figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    (folder / "figures.json").write_text(content, encoding="utf-8")
+    (folder / "index.html").write_text(render(evaluated, collection_dir.resolve().name), encoding="utf-8")
+    return evaluated.figures
+
+
+def render(evaluated: Evaluated, collection: str) -> str:
+    """The page as HTML that needs nothing but itself; `collection` is the name that it shows."""
+    environment = Environment(loader=PackageLoader("pipeline.training"), autoescape=select_autoescape(), trim_blocks=True)
+    environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.filters["share"] = _share
+    figures = evaluated.figures
+    return environment.get_template("evaluation.html").render(
+        figures=figures,
+        bundle=evaluated.bundle,
+        collection=collection,
+        summary=[(words, figures[key], figures.get(f"{key}_interval"), note) for key, words, note in _SUMMARY],
+        concepts=sorted(figures["per_concept"].items(), key=lambda one: (one[1]["ap"] is None, one[1]["ap"])),
+        providers=figures["per_provider"][:PROVIDERS_SHOWN],
+        failures=_with_pictures(evaluated),
+    )
+
+
+def _share(value: float | None) -> str:
+    """A figure between 0 and 1 with three places, or a dash where there is none."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _with_pictures(evaluated: Evaluated) -> dict[str, list[dict[str, Any]]]:
+    """The failures with the picture as the network saw it; one that failed twice is encoded once."""
+    places = {record_id: place for place, record_id in enumerate(evaluated.images.record_ids)}
+    wanted = {one["record_id"] for sort in evaluated.figures["failures"].values() for one in sort}
+    pictures = {record_id: data_uri(Image.fromarray(evaluated.images.pixels[places[record_id]])) for record_id in wanted}
+    return {
+        sort: [{**one, "picture": pictures[one["record_id"]]} for one in failures]
+        for sort, failures in evaluated.figures["failures"].items()
+    }
+
+
+def data_uri(picture: Image.Image) -> str:
+    """The picture as a JPEG inside an address."""
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
