@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pipeline.cli import harvest_commands
 from pipeline.cli.dataset import dataset
+from pipeline.cli.explain import explain
 from pipeline.cli.images import images
 from pipeline.cli.model import REFUSED, model, show_trained
 from pipeline.errors import EnrichmentError, RefusedReleaseError
@@ -32,6 +33,7 @@ for name, group in {
     app.add_typer(group, name=name)
 app.command()(harvest_commands.start)
 app.command()(harvest_commands.harvest)
+app.command()(explain)
 
 out = Console()
 STAGES = ("harvest", "images", "labels", "suggestions", "publish")
