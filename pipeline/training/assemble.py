@@ -122,7 +122,12 @@ def build_dataset(
 
 
 def _first_of(left_out: Sequence[Mapping[str, str]]) -> str:
-    return f"; the first is {left_out[0]['record_id']} ({left_out[0]['detail'] or 'nothing known'})" if left_out else ""
+    """An example, and what may help."""
+    if not left_out:
+        return ""
+    first = f"; the first is {left_out[0]['record_id']} ({left_out[0]['detail'] or 'nothing known'})"
+    missing = any(line["reason"] == "no_picture" for line in left_out)
+    return first + ("; pictures are looked for where --pictures says: a folder, or lake" if missing else "")
 
 
 def _usable(

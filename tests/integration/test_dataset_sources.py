@@ -141,7 +141,7 @@ def test_votes_find_their_pictures_in_the_lake_only_when_it_is_named(run: tuple[
     ]
     source = f"votes:{tmp_path / 'v.json'}"
     (tmp_path / "v.json").write_text(json.dumps({"@graph": graph}))
-    with pytest.raises(CriticalError, match=r"no usable picture .* no_picture 2"):
+    with pytest.raises(CriticalError, match=r"no usable picture .* no_picture 2.*--pictures"):
         build_dataset([], tmp_path / "none", settings=settings, now=NOW, sources=[source])
     built = build_dataset([], tmp_path / "out", settings=settings, now=NOW, sources=[source], pictures=["lake"])
     rows = {row.record_id: row for row in read_collection(built.folder).rows}
