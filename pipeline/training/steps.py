@@ -25,6 +25,7 @@ from pipeline.model.bundle import (
     save_network,
     with_broader_scores,
 )
+from pipeline.model.examples import keep_examples
 from pipeline.model.predictor import Predictor
 from pipeline.model.preprocessing import PREPROCESSING_VERSION
 from pipeline.model.soundness import check_sound
@@ -98,9 +99,13 @@ def train(
     images = load_images(collection, vocabulary, side_px=recipe.side_px, settings=settings)
     # Another start of the same training goes on where this one is cut off.
     unfinished = settings.var_dir / "training" / hashlib.sha256(f"{name}|{dataset_id}".encode()).hexdigest()[:16]
-    fitted = fit(images.split("train"), recipe, settings, resumed_in=unfinished)
+    learned_from = images.split("train")
+    fitted = fit(learned_from, recipe, settings, resumed_in=unfinished)
     bundle = _stored(engine, store, images, fitted, recipe, name, dataset_id, vocabulary, settings)
-    scored = scores_by_split(Predictor(store, bundle), images)
+    predictor = Predictor(store, bundle)
+    files = {row.record_id: row.image_file for row in collection.rows}
+    keep_examples(store, predictor, learned_from.pixels, learned_from.record_ids, learned_from.truth, files)
+    scored = scores_by_split(predictor, images)
     bundle = replace(bundle, metrics=_figures(scored) | {"cross_validated": _cross_validated(bundle, images, fitted)})
     old = _in_force(engine, store, name)
     verdict = None
@@ -134,7 +139,7 @@ def _in_force(engine: Engine, store: ObjectStore, name: str) -> Bundle | None:
 
 
 def _weights_mark(settings: Settings, recipe: Recipe) -> str:
-    if recipe.kind == "scratch":
+    if recipe.kind == "scratch" or recipe.weights == "none":
         return "none"
     if settings.model_weights_file is None or not settings.model_weights_file.is_file():
         return "imagenet"
