@@ -128,11 +128,13 @@ def judge(bundle: Bundle, scores: Floats, truth: Truth, vocabulary: Vocabulary, 
     macro = interval(macro_average_precisions(doubles[:, judged], truth[:, judged], weights)) if judged.any() else None
     said = doubles >= SAID
     decisions = _decisions(figures, said, truth, judged, weights)
-    _add_to_concepts(figures["per_concept"], bundle, doubles, truth, weights)
+    together = _add_to_concepts(figures["per_concept"], bundle, doubles, truth, weights)
     return {
         **decisions,
         **figures,
         "macro_ap_interval": macro,
+        "published_precision_interval": together["precision"],
+        "published_recall_interval": together["recall"],
         "micro_ap": _rounded(average_precision(doubles.ravel(), truth.ravel())),
         "top1_accuracy": top1_accuracy(doubles[:, main], truth[:, main]) if main.any() else None,
         "abstaining": [head.slug for head in bundle.heads if head.thresholds.publish is None],
@@ -176,10 +178,10 @@ def _decisions(
 
 def _add_to_concepts(
     per_concept: dict[str, dict[str, Any]], bundle: Bundle, scores: Doubles, truth: Truth, weights: Weights
-) -> None:
-    """Thresholds, and the intervals of what does not depend on the score of 0.5."""
+) -> dict[str, tuple[float, float] | None]:
+    """Thresholds, and the intervals of what does not depend on the score of 0.5; returned: those of all published labels."""
     at_limits = published(bundle, scores)
-    samples, _ = decision_samples(at_limits, truth, weights)
+    samples, together = decision_samples(at_limits, truth, weights)
     for column, head in enumerate(bundle.heads):
         own, review = per_concept[head.slug], head.thresholds.review
         own["threshold"] = head.thresholds.publish
@@ -189,6 +191,7 @@ def _add_to_concepts(
         own["ap_interval"] = interval(average_precisions(scores[:, column], truth[:, column], weights))
         own["published_precision_interval"] = interval(samples["precision"][:, column])
         own["published_recall_interval"] = interval(samples["recall"][:, column])
+    return {name: interval(of_all) for name, of_all in together.items()}
 
 
 def _main_type(slugs: Sequence[str], scores: Doubles, truth: Truth, main: Flags, vocabulary: Vocabulary) -> dict[str, Any]:

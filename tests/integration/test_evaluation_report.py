@@ -76,6 +76,8 @@ def test_the_file_of_the_report_and_that_of_json_hold_the_same_figures(report: t
     figures = json.loads((report[0] / "figures.json").read_text())
     assert figures == json.loads((report[0].parent.parent / "f.json").read_text())
     assert (figures["split"], set(one["provider"] for one in figures["per_provider"])) == ("test", {HOME})
+    before, after = figures["calibration"]["before"], figures["calibration"]["after"]
+    assert before["n_pairs"] == after["n_pairs"] and before["bins"] != after["bins"]
     assert "index.html" in report[1]
 
 

@@ -229,7 +229,7 @@ def test_every_interval_holds_its_figure(evaluated: Evaluated) -> None:
     held = [(figures, name) for name in figures if f"{name}_interval" in figures]
     held += [(own, name) for own in figures["per_concept"].values() for name in own if f"{name}_interval" in own]
     assert {name for _, name in held} >= {"macro_ap", "micro_f1", "macro_f1", "ap", "precision", "recall", "f1"}
-    assert len(held) == 7 + 3 * 6
+    assert len(held) == 9 + 3 * 6
     for own, name in held:
         if own[name] is None or own[f"{name}_interval"] is None:
             assert own is figures["per_concept"]["material:gold"]  # it is never published
