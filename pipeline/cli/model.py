@@ -172,7 +172,7 @@ def show_trained(trained: "Trained", console: Console) -> None:
     from pipeline.database import models
 
     bundle, verdict = trained.bundle, trained.verdict
-    figures = {key: value for key, value in bundle.metrics.items() if key not in ("per_concept", "unseen")}
+    figures = {key: value for key, value in bundle.metrics.items() if key not in ("per_concept", "unseen", "cross_validated")}
     console.print(f"model {bundle.name} version {bundle.version}; test split: {figures}", soft_wrap=True)
     if verdict is not None and not verdict.allowed:
         raise RefusedReleaseError(models.refusal(bundle.name, bundle.version, verdict.reasons))
