@@ -88,7 +88,7 @@ def _prepared(path: Path, settings: Settings) -> "Image.Image":
     with Examiner(rules_of(settings)) as examiner:
         found = examiner.examine(path.read_bytes())
     if found.jpeg is None:
-        raise PermanentError(f"{path} cannot be used as a picture: {found.reason} {found.detail}".rstrip())
+        raise PermanentError(f"{path} cannot be used as a picture: {found.reason} ({found.detail})")
     return decode_derivative(found.jpeg)
 
 

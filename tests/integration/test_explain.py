@@ -119,7 +119,7 @@ def test_a_concept_can_be_chosen_and_one_that_the_model_does_not_know_is_named(
 
 def test_what_is_no_picture_is_refused_with_its_reason(explained_var: Path, tmp_path: Path) -> None:
     (tmp_path / "page.jpg").write_text("<html>")
-    with pytest.raises(PermanentError, match="cannot be used as a picture: unparseable"):
+    with pytest.raises(PermanentError, match="cannot be used as a picture: not_an_image"):
         why(explained_var, tmp_path / "page.jpg", "--out", tmp_path / "why.png")
     with pytest.raises(PermanentError, match="/1/nowhere: no picture"):
         why(explained_var, "/1/nowhere", "--out", tmp_path / "why.png")
