@@ -20,7 +20,7 @@ from pipeline.model.preprocessing import Pixels
 from pipeline.model.runtime import keras
 
 _PLANE = 4  # dimensions of an activation that has places: pictures, rows, columns, channels
-_PROBE_BLOCK_PX = 8
+_ROUNDING = 1e-3  # of the largest value: so far may one activation, computed twice, differ
 _Frames = tuple[tuple[Any, Any], ...]  # the nested models that a walk is inside of, each with the node of its call
 
 
@@ -198,21 +198,29 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 def _mirrored(network: Any, ends: Sequence[Any], side_px: int, tensorflow: Any) -> list[bool]:
     """For each time that a layer is gone through: does it see the picture's left on its right?
 
-    Found by trying: each half of a picture of noise is blanked, and the side is looked for that this changes more.
+    Found by looking at noise twice, the second time with every operation undone that turns its input round: what is then
+    another activation was that of a mirror image.
     """
-    blocks = -(-side_px // _PROBE_BLOCK_PX)
-    noise = np.random.default_rng(0).integers(0, 256, (blocks, blocks, 3), dtype=np.uint8)
-    whole = noise.repeat(_PROBE_BLOCK_PX, axis=0).repeat(_PROBE_BLOCK_PX, axis=1)[:side_px, :side_px]
-    left, right = whole.copy(), whole.copy()
-    left[:, : side_px // 2] = right[:, side_px // 2 :] = 128
-    found = []
-    for before, *after in zip(*(_rows(network, ends, picture, tensorflow) for picture in (whole, left, right)), strict=True):
-        of_left, of_right = (np.abs(one - before).sum(axis=(0, 2)) for one in after)
-        half = len(of_left) // 2
-        straight = of_left[:half].sum() + of_right[::-1][:half].sum()
-        crossed = of_left[::-1][:half].sum() + of_right[:half].sum()
-        found.append(bool(crossed > straight))
-    return found
+    noise = np.random.default_rng(0).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
+    usual = _rows(network, ends, noise, tensorflow)
+    visited: dict[int, Any] = {}
+    _ends(network, lambda _, operation: visited.setdefault(id(operation), operation) is None)  # nothing stops it
+
+    def straight(call: Callable[..., Any]) -> Callable[..., Any]:
+        def straight_call(*args: Any, **kwargs: Any) -> Any:
+            output, given = call(*args, **kwargs), args[0] if args else None
+            shape = getattr(given, "shape", ())
+            turned = len(shape) == _PLANE and shape == getattr(output, "shape", None)
+            return given if turned and bool(tensorflow.reduce_all(output == given[:, :, ::-1])) else output
+
+        return straight_call
+
+    with ExitStack() as stack:
+        for operation in visited.values():
+            if not _is_input(operation) and not getattr(operation, "weights", ()):
+                stack.enter_context(_replaced(operation, "call", straight(operation.call)))
+        plain = _rows(network, ends, noise, tensorflow)
+    return [bool(np.abs(one - other).max() > _ROUNDING * np.abs(other).max()) for one, other in zip(usual, plain, strict=True)]
 
 
 def _rows(network: Any, ends: Sequence[Any], picture: Pixels, tensorflow: Any) -> list[Floats]:

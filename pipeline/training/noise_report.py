@@ -1,7 +1,5 @@
 """The label-noise report of a collection: a page to look at, a CSV for reviewers, and a table of concepts."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +11,7 @@ from PIL import Image
 from pipeline.collection import CollectionRow, read_collection
 from pipeline.settings import Settings
 from pipeline.training.dataset import LabelledImages, load_images
+from pipeline.training.evaluation_report import data_uri
 from pipeline.training.fit import fit
 from pipeline.training.noise import ConceptNoise, Suspicion, find_noise
 from pipeline.training.recipes import load_recipe
@@ -80,7 +79,7 @@ def _page(
             **asdict(one),
             "record_id": images.record_ids[one.row],
             "provider": rows[images.record_ids[one.row]].provider,
-            "picture": _data_uri(Image.fromarray(images.pixels[one.row])),
+            "picture": data_uri(Image.fromarray(images.pixels[one.row])),
         }
         for one in suspicions[:SHOWN]
     ]
@@ -93,9 +92,3 @@ def _page(
         doubted=len(suspicions),
         samples=samples,
     )
-
-
-def _data_uri(picture: Image.Image) -> str:
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
