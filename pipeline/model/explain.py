@@ -208,10 +208,11 @@ def _mirrored(network: Any, ends: Sequence[Any], side_px: int, tensorflow: Any) 
 
     def straight(call: Callable[..., Any]) -> Callable[..., Any]:
         def straight_call(*args: Any, **kwargs: Any) -> Any:
-            output, given = call(*args, **kwargs), args[0] if args else None
-            shape = getattr(given, "shape", ())
-            turned = len(shape) == _PLANE and shape == getattr(output, "shape", None)
-            return given if turned and bool(tensorflow.reduce_all(output == given[:, :, ::-1])) else output
+            output: Any = call(*args, **kwargs)
+            given: Any = args[0] if args else None
+            kind = (getattr(given, "shape", ()), getattr(given, "dtype", None))
+            alike = len(kind[0]) == _PLANE and kind == (getattr(output, "shape", None), output.dtype)
+            return given if alike and bool(tensorflow.reduce_all(output == given[:, :, ::-1])) else output
 
         return straight_call
 

@@ -108,6 +108,23 @@ def test_what_is_seen_in_the_mirror_is_shown_where_it_lies_on_the_picture() -> N
     assert mass(both, LEFT, LEFT) == pytest.approx(0.5, abs=0.05) == mass(both, LEFT, RIGHT)
 
 
+@pytest.mark.parametrize("turn", ["slice", "operation", "batch"])
+def test_a_mirror_image_is_known_however_it_is_made_and_wherever_it_is_looked_at_first(turn: str) -> None:
+    pixels = keras.Input((SIDE, SIDE, 3), dtype="uint8")
+    x = keras.layers.Rescaling(1 / 255)(pixels)
+    mirror = keras.ops.flip(x, axis=2) if turn == "operation" else x[:, :, ::-1]
+    part = looking_at((LEFT, LEFT), name="a")
+    if turn == "batch":
+        embedding = keras.ops.mean(part(keras.ops.concatenate([mirror, x], axis=0)), axis=0, keepdims=True)
+    else:
+        embedding = keras.layers.Average()([part(mirror), part(x)])
+    network = keras.Model(pixels, {"scores": keras.ops.sigmoid(embedding), "embedding": embedding})
+    picture = np.zeros((1, SIDE, SIDE, 3), np.uint8)
+    picture[:, LEFT, RIGHT] = 255
+    assert mass(concept_maps(network, picture, [0])[0, 0], LEFT, RIGHT) >= 0.8
+    assert mass(concept_maps(network, picture[:, :, ::-1], [0])[0, 0], LEFT, LEFT) >= 0.8
+
+
 def test_several_pictures_have_the_maps_that_they_have_alone() -> None:
     network, pictures = small_network(SIDE, 3, width=4), np.concatenate([noise(1), noise(2)])
     together = concept_maps(network, pictures, [2, 0])
