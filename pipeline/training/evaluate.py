@@ -38,11 +38,13 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A version's figures on a collection, and the pictures that they are of."""
+    """A version's figures on a collection, the pictures that they are of, and their calibrated scores (n, concepts)."""
 
     bundle: Bundle
     figures: dict[str, Any]
     images: LabelledImages
+    scores: Floats
+    predictor: Predictor
 
 
 def evaluate_model(
@@ -92,7 +94,7 @@ def evaluated_model(
         "unseen": drop_to_unseen(slugs, sides["test"], sides["unseen"]) if set(sides) == set(COMPARED) else None,
         "failures": worst_failures(slugs, part, kept),
     }
-    return Evaluated(bundle, figures, images)
+    return Evaluated(bundle, figures, images, scores, predictor)
 
 
 def predict(predictor: Predictor, images: LabelledImages) -> Floats:

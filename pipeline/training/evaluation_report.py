@@ -3,15 +3,19 @@
 import base64
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
+from pipeline.reporting.explanation import explained
 from pipeline.settings import Settings
 from pipeline.training.evaluate import Evaluated, evaluated_model
 
+EXPLAINED = 20  # pictures, evenly over the split
 PROVIDERS_SHOWN = 60  # on the page; the JSON has all of them
 _SUMMARY = (
     ("macro_ap", "Macro average precision", "mean over the concepts with at least five true pictures"),
@@ -44,12 +48,14 @@ def report_evaluation(
     evaluated = evaluated_model(name, version, collection_dir, split=split, settings=settings)
     content = json.dumps(evaluated.figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / "figures.json").write_text(content, encoding="utf-8")
-    (folder / "index.html").write_text(render(evaluated, collection_dir.resolve().name), encoding="utf-8")
+    (folder / "index.html").write_text(
+        render(evaluated, collection_dir.resolve().name, _explained(evaluated)), encoding="utf-8"
+    )
     return evaluated.figures
 
 
-def render(evaluated: Evaluated, collection: str) -> str:
-    """The page as HTML that needs nothing but itself; `collection` is the name that it shows."""
+def render(evaluated: Evaluated, collection: str, maps: Sequence[dict[str, Any]] = ()) -> str:
+    """The page as HTML that needs nothing but itself; `collection` is the name that it shows, `maps` explained pictures."""
     environment = Environment(loader=PackageLoader("pipeline.training"), autoescape=select_autoescape(), trim_blocks=True)
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.filters["share"] = _share
@@ -62,6 +68,7 @@ def render(evaluated: Evaluated, collection: str) -> str:
         concepts=sorted(figures["per_concept"].items(), key=lambda one: (one[1]["ap"] is None, one[1]["ap"])),
         providers=figures["per_provider"][:PROVIDERS_SHOWN],
         failures=_with_pictures(evaluated),
+        explained=maps,
     )
 
 
@@ -79,6 +86,24 @@ def _with_pictures(evaluated: Evaluated) -> dict[str, list[dict[str, Any]]]:
         sort: [{**one, "picture": pictures[one["record_id"]]} for one in failures]
         for sort, failures in evaluated.figures["failures"].items()
     }
+
+
+def _explained(evaluated: Evaluated) -> list[dict[str, Any]]:
+    """Some pictures of the split, right and wrong as they come, with the map of their likeliest concept over them."""
+    images, scores = evaluated.images, evaluated.scores
+    rows = np.unique(np.linspace(0, len(scores) - 1, min(EXPLAINED, len(scores))).astype(int))
+    best = scores[rows].argmax(axis=1)
+    overlays = explained(evaluated.predictor, images.pixels[rows], [images.slugs[column] for column in best])
+    return [
+        {
+            "picture": data_uri(shown),
+            "record_id": images.record_ids[row],
+            "concept": images.slugs[column],
+            "score": float(scores[row, column]),
+            "true": [slug for slug, truth in zip(images.slugs, images.truth[row], strict=True) if truth == 1],
+        }
+        for row, column, shown in zip(rows, best, overlays, strict=True)
+    ]
 
 
 def data_uri(picture: Image.Image) -> str:

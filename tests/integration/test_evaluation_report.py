@@ -101,3 +101,9 @@ def test_a_report_whose_folder_cannot_be_made_is_said_before_the_work(
     )  # fmt: skip
     assert done.returncode == 2
     assert "file" in done.stderr and "Traceback" not in done.stderr and "nobody" not in done.stderr
+
+
+def test_the_page_shows_where_the_network_looked_on_twenty_pictures(report: tuple[Path, str]) -> None:
+    page = (report[0] / "index.html").read_text()
+    maps = page[page.index('<h2 id="maps">') :]
+    assert maps.count("data:image/jpeg;base64,") == 20

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -221,7 +222,7 @@ def evaluated(vocabulary: Vocabulary) -> Evaluated:
         "unseen": drop_to_unseen(SLUGS, own, own),
         "failures": worst_failures(SLUGS, own, rows),
     }
-    return Evaluated(bundle, figures, images)
+    return Evaluated(bundle, figures, images, scores, predictor=None)  # type: ignore[arg-type]  pages need none
 
 
 def test_every_interval_holds_its_figure(evaluated: Evaluated) -> None:
@@ -290,7 +291,7 @@ def test_the_page_needs_nothing_but_itself_and_has_every_section(evaluated: Eval
 
 
 def test_a_collection_of_which_nothing_is_known_has_a_page_too(evaluated: Evaluated, vocabulary: Vocabulary) -> None:
-    images, bundle = evaluated.images, evaluated.bundle
+    bundle = evaluated.bundle
     truth = np.full((40, 3), -1, np.int8)
     scores = np.full((40, 3), 0.9, np.float32)
     nothing = part(scores.tolist(), truth.tolist())
@@ -300,7 +301,7 @@ def test_a_collection_of_which_nothing_is_known_has_a_page_too(evaluated: Evalua
         "unseen": None,
         "failures": worst_failures(SLUGS, nothing, [row(place) for place in range(40)]),
     }
-    page = render(Evaluated(bundle, figures, images), "somewhere")
+    page = render(replace(evaluated, figures=figures), "somewhere")
     assert figures["micro_precision"] is None and figures["micro_ap"] is None
     assert "No picture with a known main type" in page and page.count("None.") == 2
     assert "Before calibration" not in page and json.dumps(figures, allow_nan=False)
