@@ -32,7 +32,7 @@ run: setup ## The nightly job on this machine; COLLECTION=<folder> serves your o
 	-$(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null
 	touch $@
 
-test: .venv/.compiled ## Every test (under 15 minutes on 2 cores).
+test: .venv/.compiled ## Every test.
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: setup ## Format check, ruff, mypy, import contracts.
