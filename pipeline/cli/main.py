@@ -89,18 +89,21 @@ def run(
 def train(
     collection: Annotated[Path, typer.Option(help="A folder with pictures and metadata.csv (splits train and test).")],
     recipe: Annotated[
-        str, typer.Option(help="A recipe of vocab/recipes: small (from scratch) or frozen (pretrained).")
+        str, typer.Option(help="A recipe of vocab/recipes: default (the best, pretrained), frozen, small (from scratch), …")
     ] = "small",
     name: Annotated[str, typer.Option(help="The model's name.")] = "default",
     again: Annotated[bool, typer.Option(help="Train even if this very data and recipe have a released model.")] = False,
+    backbone: Annotated[str | None, typer.Option(help="A network of keras.applications instead of the recipe's.")] = None,
 ) -> None:
     """Train, measure and register a model, and release it if it is no worse than the version in force.
 
-    Example:  MODEL_WEIGHTS_FILE=mobilenet_v2.h5 enrich train --collection DIR --recipe frozen --name museum
+    Examples:  MODEL_WEIGHTS_FILE=mobilenet_v2.h5 enrich train --collection DIR --recipe default --name museum  ·
+    enrich train --collection DIR --recipe cleo_vgg19 --backbone MobileNetV2 --name cleo
     """
     from pipeline.training.steps import train as train_model
 
-    show_trained(train_model(collection, recipe, name, settings=Settings(), now=datetime.now(UTC), again=again), out)
+    trained = train_model(collection, recipe, name, settings=Settings(), now=datetime.now(UTC), again=again, backbone=backbone)
+    show_trained(trained, out)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -79,3 +79,15 @@ def load_recipe(folder: Path, name: str) -> Recipe:
     if bool(recipe.backbone) != (recipe.kind != "scratch"):
         raise CriticalError(f"{path}: kind {recipe.kind} goes {'with' if recipe.kind != 'scratch' else 'without'} a backbone")
     return recipe
+
+
+def on_backbone(recipe: Recipe, backbone: str) -> Recipe:
+    """The recipe on another backbone, named so; CriticalError for a recipe that has none, or tunes a layer by its name."""
+    if recipe.kind == "scratch":
+        raise CriticalError(f"recipe {recipe.name!r} trains a network of its own: it has no backbone to replace")
+    if isinstance(recipe.tune_from, str) and recipe.tune_from and backbone != recipe.backbone:
+        raise CriticalError(
+            f"recipe {recipe.name!r} tunes {recipe.backbone} from its layer {recipe.tune_from}: copy the recipe and name a "
+            f"layer of {backbone}, or how many last ones"
+        )
+    return replace(recipe, name=f"{recipe.name}:{backbone}", backbone=backbone)

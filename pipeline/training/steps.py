@@ -38,7 +38,7 @@ from pipeline.training.dataset import LabelledImages, labelled_rows, load_images
 from pipeline.training.evaluate import basic_figures, predict
 from pipeline.training.fit import Fitted, fit
 from pipeline.training.gate import Judged, Verdict, hold_against
-from pipeline.training.recipes import Recipe, load_recipe
+from pipeline.training.recipes import Recipe, load_recipe, on_backbone
 from pipeline.training.thresholds import choose_thresholds, logit, platt
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
@@ -71,14 +71,23 @@ class Trained:
 
 
 def train(
-    collection_dir: Path, recipe_name: str, name: str, *, settings: Settings, now: datetime, again: bool = False
+    collection_dir: Path,
+    recipe_name: str,
+    name: str,
+    *,
+    settings: Settings,
+    now: datetime,
+    again: bool = False,
+    backbone: str | None = None,
 ) -> Trained:
     """Train and register a version of model `name`, and release it if the gate lets it pass.
 
     A released version that was trained on the same data by the same recipe is returned as it is, unless `again`.
+    `backbone`: another one than the recipe's.
     Raises CriticalError when the collection or the recipe cannot be used.
     """
     recipe = load_recipe(settings.recipes_dir, recipe_name)
+    recipe = on_backbone(recipe, backbone) if backbone else recipe
     collection = read_collection(collection_dir)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     for problem in (*collection.problems, *unknown_concepts(collection, vocabulary)):

@@ -14,7 +14,7 @@ from pipeline.domain.label import Thresholds
 from pipeline.errors import CriticalError
 from pipeline.settings import Settings
 from pipeline.training.dataset import load_images
-from pipeline.training.recipes import load_recipe
+from pipeline.training.recipes import load_recipe, on_backbone
 from pipeline.training.thresholds import IDENTITY, choose_thresholds, logit, platt, wilson_lower_bound
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
@@ -177,6 +177,17 @@ def test_an_unknown_recipe_lists_those_that_there_are(tmp_path: Path) -> None:
         load_recipe(tmp_path, "b")
 
 
+def test_a_recipe_may_be_tried_on_another_backbone() -> None:
+    folder = PROJECT / "vocab" / "recipes"
+    cleo = on_backbone(load_recipe(folder, "cleo_vgg19"), "MobileNetV2")
+    assert (cleo.name, cleo.backbone, cleo.tune_from) == ("cleo_vgg19:MobileNetV2", "MobileNetV2", 4)
+    assert cleo.fingerprint() != load_recipe(folder, "cleo_vgg19").fingerprint()
+    with pytest.raises(CriticalError, match="has no backbone"):
+        on_backbone(load_recipe(folder, "small"), "MobileNetV2")
+    with pytest.raises(CriticalError, match="name a layer of ResNet50"):
+        on_backbone(load_recipe(folder, "default"), "ResNet50")
+
+
 # --- A collection as training data ---
 
 
@@ -199,7 +210,7 @@ def write_collection(folder: Path, rows: list[dict[str, str]]) -> None:
 
 
 def test_a_collection_becomes_pixels_truth_groups_and_splits(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    slugs = [concept.slug for concept in vocabulary.concepts if concept.kind == "type"][:3]
+    slugs = [concept.slug for concept in vocabulary.concepts if concept.kind == "type" and not concept.broader][:3]
     rows = [
         {
             "record_id": f"/1/{number}",
