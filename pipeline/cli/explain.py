@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from pipeline.cli.model import _name_and_version
+from pipeline.cli.model import name_and_version
 from pipeline.errors import PermanentError
 from pipeline.settings import Settings
 
@@ -48,7 +48,7 @@ def explain(
     from pipeline.reporting.explanation import Explanation, drawn
 
     settings = Settings()
-    name, version = _name_and_version(model or settings.model_name)
+    name, version = name_and_version(model or settings.model_name)
     store = open_lake(settings).store
     bundle = bundle_in_force(connect(settings), store, name, version)
     folder = read_collection(collection) if collection is not None else None

@@ -61,7 +61,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="Wit
     from pipeline.model.bundle import load_bundle
 
     settings = Settings()
-    bare, version = _name_and_version(name)
+    bare, version = name_and_version(name)
     row = models.find(connect(settings), bare, version)
     if row is None:
         raise CriticalError(
@@ -140,7 +140,7 @@ def evaluate(
     from pipeline.training.evaluate import evaluate_model
     from pipeline.training.evaluation_report import report_evaluation
 
-    bare, version = _name_and_version(name)
+    bare, version = name_and_version(name)
     if report is None:
         figures = evaluate_model(bare, version, collection, split=split, settings=Settings())
     else:
@@ -160,7 +160,8 @@ def evaluate(
         out.print(f"the page is {report / 'index.html'}", highlight=False, soft_wrap=True)
 
 
-def _name_and_version(model: str) -> tuple[str, int | None]:
+def name_and_version(model: str) -> tuple[str, int | None]:
+    """NAME or NAME@VERSION taken apart; CriticalError when it is neither."""
     name, at, version = model.partition("@")
     if not name or (at and not version.isdigit()):
         raise CriticalError(f"--model {model}: say NAME, or NAME@VERSION with a number")

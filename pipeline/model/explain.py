@@ -52,7 +52,7 @@ def maps_of(predictor: Predictor, pixels: Pixels, concepts: Sequence[str]) -> Fl
     if unknown := [slug for slug in concepts if slug not in slugs]:
         name = f"{predictor.bundle.name}@{predictor.bundle.version}"
         raise CriticalError(f"model {name} knows no concept {', '.join(unknown)}; it knows {', '.join(slugs)}")
-    return concept_maps(predictor._network, pixels, [slugs.index(slug) for slug in concepts])
+    return concept_maps(predictor.network, pixels, [slugs.index(slug) for slug in concepts])
 
 
 def last_places(network: Any) -> list[Any]:

@@ -27,14 +27,14 @@ class Predictor:
 
     def __init__(self, store: ObjectStore, bundle: Bundle) -> None:
         self.bundle = bundle
-        self._network = load_network(store, bundle)
+        self.network = load_network(store, bundle)
 
     def predict(self, pixels: Pixels) -> Prediction:
         """Predict uint8 pixels (n, side, side, 3).
 
         Raises PoisonedResultError when the result has the wrong shape, is not finite, or leaves 0–1.
         """
-        result = self._network.predict_on_batch(pixels)
+        result = self.network.predict_on_batch(pixels)
         raw = np.asarray(result["scores"], dtype=np.float32)
         embeddings = np.asarray(result["embedding"], dtype=np.float32)
         self._check(len(pixels), raw, embeddings)
