@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-RECIPE = "kind: scratch\nside_px: 32\nwidth: 8\nepochs: 40\nbatch_size: 16\nlearning_rate: 0.003\nfolds: 3\nseed: 7\n"
+RECIPE = "kind: scratch\nside_px: 32\nwidth: 8\nepochs: 25\nbatch_size: 16\nlearning_rate: 0.003\nfolds: 3\nseed: 7\n"
 CONCEPTS = ("coin", "map", "textile", "painting")
 EACH = 45
 PLANTED = 11  # of 56 pictures labelled `map`: every fifth
