@@ -11,6 +11,7 @@ from pipeline.model.preprocessing import Pixels
 from pipeline.storage import ObjectStore
 
 Floats = npt.NDArray[np.float32]
+AT_ONCE = 32  # pictures that the network looks at together
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,23 @@ class Predictor:
 
         Raises PoisonedResultError when the result has the wrong shape, is not finite, or leaves 0–1.
         """
-        result = self.network.predict_on_batch(pixels)
-        raw = np.asarray(result["scores"], dtype=np.float32)
-        embeddings = np.asarray(result["embedding"], dtype=np.float32)
+        parts = [self._run(pixels[at : at + AT_ONCE]) for at in range(0, max(len(pixels), 1), AT_ONCE)]
+        raw, embeddings = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
         self._check(len(pixels), raw, embeddings)
         return Prediction(raw, self.bundle.calibrated(raw), embeddings)
+
+    def _run(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        """Scores and embeddings of a few pictures, filled up to always the same number.
+
+        A backend compiles each shape by itself, and other code rounds otherwise: what a picture gets must not depend on how
+        many others came with it, or before it in this process.
+        """
+        filling = np.zeros((AT_ONCE - len(pixels), *pixels.shape[1:]), pixels.dtype)
+        result = self.network.predict_on_batch(np.concatenate([pixels, filling]))
+        return (
+            np.asarray(result["scores"], dtype=np.float32)[: len(pixels)],
+            np.asarray(result["embedding"], dtype=np.float32)[: len(pixels)],
+        )
 
     def _check(self, images: int, raw: Floats, embeddings: Floats) -> None:
         name = f"model {self.bundle.name} {self.bundle.version}"
