@@ -10,9 +10,8 @@ from typing import Any
 
 from pipeline.domain.identifiers import image_id
 from pipeline.domain.outcome import Outcome, Reason
-from pipeline.images.fetch import rules_of
 from pipeline.imaging import worker
-from pipeline.imaging.examine import Examiner
+from pipeline.imaging.examine import Examiner, rules_of
 from pipeline.imaging.placeholders import ImagesToRemove, load_images_to_remove
 from pipeline.settings import Settings
 

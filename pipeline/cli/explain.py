@@ -81,9 +81,8 @@ def _picture(identity: str, folder: "Collection | None", settings: Settings) -> 
 
 def _prepared(path: Path, settings: Settings) -> "Image.Image":
     """A file as the nightly run would keep it; PermanentError with the reason when it would not."""
-    from pipeline.images.fetch import rules_of
     from pipeline.imaging.derivative import decode_derivative
-    from pipeline.imaging.examine import Examiner
+    from pipeline.imaging.examine import Examiner, rules_of
 
     with Examiner(rules_of(settings)) as examiner:
         found = examiner.examine(path.read_bytes())

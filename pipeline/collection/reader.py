@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pipeline.domain.identifiers import RECORD_ID
 from pipeline.errors import CriticalError
 
 REQUIRED = ("record_id", "image_file")
@@ -23,7 +24,6 @@ EXPECTED = (
     "concepts",
     "split",
 )
-RECORD_ID = re.compile(r"/[^/\s]+/[^/\s]+")
 SPLITS = ("train", "test", "unseen", "")  # unseen: of providers that no training picture comes from
 
 

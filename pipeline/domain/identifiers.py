@@ -7,6 +7,7 @@ import uuid
 from pipeline.errors import PermanentError
 
 ITEM_BASE = "http://data.europeana.eu/item"
+RECORD_ID = re.compile(r"/[^/\s]+/[^/\s]+")  # of any source
 RECORD_OF_EUROPEANA = re.compile(r"/[A-Za-z0-9_]+/[A-Za-z0-9_.~%-]+")
 ANNOTATION_BASE = "http://data.europeana.eu/annotation"
 _CANONICAL_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:heritage-enrichment:annotation")

@@ -13,13 +13,13 @@ from typing import Any, Protocol
 from pipeline.clients.europeana import BY_ID, START, Page, Query, SearchClient, hit
 from pipeline.clients.with_platform import WithClient
 from pipeline.collection import CollectionRow, read_collection
-from pipeline.domain.identifiers import dataset_id
+from pipeline.domain.identifiers import RECORD_ID, dataset_id
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.record import Record
 from pipeline.domain.rights import rights_category
 from pipeline.domain.scope import Selection
 from pipeline.errors import BudgetSpent, TransientError
-from pipeline.harvest.parse import RECORD_ID, STAGE, media_files, parse_item
+from pipeline.harvest.parse import STAGE, media_files, parse_item
 from pipeline.harvest.parse_record import gone, parse_object
 from pipeline.harvest.parse_with import parse_with_record
 from pipeline.harvest.slices import any_of, id_groups

@@ -1,10 +1,9 @@
 """A Search API item → a `Record`, or an outcome row that says why not (search contract §1.8)."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.domain.identifiers import dataset_id
+from pipeline.domain.identifiers import RECORD_ID, dataset_id
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.record import MediaFile, Record
 from pipeline.domain.rights import rights_category
@@ -24,7 +23,6 @@ from pipeline.harvest.texts import (
 )
 
 STAGE = "harvest"
-RECORD_ID = re.compile(r"/[^/\s]+/[^/\s]+")
 _UNREADABLE = (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError)
 
 

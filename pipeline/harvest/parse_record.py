@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.domain.identifiers import dataset_id
+from pipeline.domain.identifiers import RECORD_ID, dataset_id
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.record import MediaFile, Record
 from pipeline.domain.rights import rights_category
-from pipeline.harvest.parse import RECORD_ID, STAGE, guarded
+from pipeline.harvest.parse import STAGE, guarded
 from pipeline.harvest.texts import all_texts, clean, first, kind, language_map, merged, stored_url, texts, time, url, year
 
 Json = Mapping[str, Any]

@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.domain.identifiers import dataset_id
+from pipeline.domain.identifiers import RECORD_ID, dataset_id
 from pipeline.domain.outcome import OutcomeRow
 from pipeline.domain.record import MediaFile, Record
 from pipeline.domain.rights import rights_category
-from pipeline.harvest.parse import RECORD_ID, guarded
+from pipeline.harvest.parse import guarded
 from pipeline.harvest.texts import all_texts, clean, first, kind, language_map, stored_url, texts, url, year
 
 # What a right is called there when the original statement is not given (§2.4).

@@ -26,8 +26,7 @@ from pipeline.images.download import Download, Downloader, Validators, host_of, 
 from pipeline.images.hosts import Host, HostQueue, HostStats
 from pipeline.images.shards import Spool
 from pipeline.imaging.derivative import DERIVATION
-from pipeline.imaging.examine import Examined, Examiner, Rules
-from pipeline.imaging.inspect import Limits
+from pipeline.imaging.examine import Examined, Examiner, rules_of
 from pipeline.imaging.placeholders import ImagesToRemove, load_images_to_remove, tone
 from pipeline.settings import Settings
 
@@ -344,18 +343,6 @@ class Fetcher:
 def _cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def rules_of(settings: Settings) -> Rules:
-    """What a usable picture is, and what is kept of it, as the settings say."""
-    limits = Limits(settings.image_min_side_px, settings.image_max_pixels, settings.image_max_aspect)
-    return Rules(
-        limits,
-        settings.derivative_side_px,
-        settings.derivative_quality,
-        settings.decode_seconds,
-        settings.decode_memory_mb,
-    )
 
 
 def fingerprint_of(settings: Settings) -> str:

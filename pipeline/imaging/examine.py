@@ -14,12 +14,15 @@ import sys
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from pipeline.domain.outcome import Outcome, Reason
 from pipeline.imaging.derivative import normalised_jpeg
 from pipeline.imaging.inspect import Inspection, Limits, inspect_image
 from pipeline.imaging.look import perceptual_hash, sketch
+
+if TYPE_CHECKING:  # the process of odd files needs none
+    from pipeline.settings import Settings
 
 # What may be decoded in a thread: a progressive JPEG holds all its coefficients, six bytes a pixel at worst.
 _THREAD_PIXELS, _THREAD_PROGRESSIVE_PIXELS = 40_000_000, 10_000_000
@@ -39,6 +42,18 @@ class Rules:
     quality: int
     seconds: float = 8.0
     memory_mb: int = 440
+
+
+def rules_of(settings: "Settings") -> Rules:
+    """What a usable picture is, and what is kept of it, as the settings say."""
+    limits = Limits(settings.image_min_side_px, settings.image_max_pixels, settings.image_max_aspect)
+    return Rules(
+        limits,
+        settings.derivative_side_px,
+        settings.derivative_quality,
+        settings.decode_seconds,
+        settings.decode_memory_mb,
+    )
 
 
 @dataclass

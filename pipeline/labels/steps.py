@@ -109,7 +109,7 @@ def _outputs(lake: Lake, run: Run, batch: Batch, bundle: Bundle, counts: Counts,
         return
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     judge = Judge.of(bundle, vocabulary, load_policy(settings.policy_file), settings)
-    predictor = Predictor(lake.store, bundle)
+    predictor = Predictor(lake.store, bundle, at_once=settings.inference_batch)
     columns = _provenance(bundle, run, settings)
     with Progress(STAGE, "images", settings=settings, total=len(rows)) as progress:
         for images in read_batches(lake.store, iter(rows), size=settings.inference_batch, side_px=bundle.side_px):

@@ -17,7 +17,6 @@ from pipeline.model.preprocessing import Pixels
 from pipeline.storage import ObjectStore
 
 FILE = "training.npz"
-_AT_ONCE = 32  # pictures of a prediction
 _ROWS_AT_ONCE = 65_536  # half-precision rows that are widened for one product
 
 
@@ -54,8 +53,7 @@ def keep_examples(
     uint8 pixels (n, side, side, 3), truth (n, concepts) in 1, 0, -1 in the order of the bundle's heads, and the picture's
     file by record id. Raises what `Predictor.predict` and `save_examples` raise.
     """
-    parts = [predictor.predict(pixels[at : at + _AT_ONCE]).embeddings for at in range(0, len(pixels), _AT_ONCE)]
-    embeddings = np.concatenate(parts) if parts else np.zeros((0, predictor.bundle.embedding_width), np.float32)
+    embeddings = predictor.predict(pixels).embeddings
     slugs = [head.slug for head in predictor.bundle.heads]
     concepts = [[slug for slug, true in zip(slugs, row, strict=True) if true == 1] for row in truth]
     files = [image_files.get(record_id, "") for record_id in record_ids]

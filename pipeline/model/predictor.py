@@ -11,7 +11,6 @@ from pipeline.model.preprocessing import Pixels
 from pipeline.storage import ObjectStore
 
 Floats = npt.NDArray[np.float32]
-AT_ONCE = 32  # pictures that the network looks at together
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,10 @@ class Prediction:
 class Predictor:
     """Holds one loaded network; make it inside the task that uses it."""
 
-    def __init__(self, store: ObjectStore, bundle: Bundle) -> None:
+    def __init__(self, store: ObjectStore, bundle: Bundle, *, at_once: int = 32) -> None:
+        """`at_once`: how many pictures the network looks at together, always."""
         self.bundle = bundle
+        self._at_once = at_once
         self.network = load_network(store, bundle)
 
     def predict(self, pixels: Pixels) -> Prediction:
@@ -35,7 +36,7 @@ class Predictor:
 
         Raises PoisonedResultError when the result has the wrong shape, is not finite, or leaves 0–1.
         """
-        parts = [self._run(pixels[at : at + AT_ONCE]) for at in range(0, max(len(pixels), 1), AT_ONCE)]
+        parts = [self._run(pixels[at : at + self._at_once]) for at in range(0, max(len(pixels), 1), self._at_once)]
         raw, embeddings = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
         self._check(len(pixels), raw, embeddings)
         return Prediction(raw, self.bundle.calibrated(raw), embeddings)
@@ -46,7 +47,7 @@ class Predictor:
         A backend compiles each shape by itself, and other code rounds otherwise: what a picture gets must not depend on how
         many others came with it, or before it in this process.
         """
-        filling = np.zeros((AT_ONCE - len(pixels), *pixels.shape[1:]), pixels.dtype)
+        filling = np.zeros((self._at_once - len(pixels), *pixels.shape[1:]), pixels.dtype)
         result = self.network.predict_on_batch(np.concatenate([pixels, filling]))
         return (
             np.asarray(result["scores"], dtype=np.float32)[: len(pixels)],

@@ -130,15 +130,7 @@ class Crowd:
 
     def _with_broader(self, values: Any) -> set[str]:
         """What is true of a record: its concepts and what stands above them."""
-        known: set[str] = set()
-        open_slugs = [self._key(value) for value in values]
-        while open_slugs:
-            slug = open_slugs.pop()
-            if slug not in known:
-                known.add(slug)
-                concept = self._vocabulary.by_slug.get(slug)
-                open_slugs += concept.broader if concept else ()
-        return known
+        return self._vocabulary.with_broader(self._key(value) for value in values)
 
 
 def _said(body: dict[str, Any]) -> str:

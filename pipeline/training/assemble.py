@@ -19,8 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.collection import CollectionRow
 from pipeline.domain.identifiers import image_id
 from pipeline.errors import CriticalError
-from pipeline.imaging.examine import Examiner, Rules
-from pipeline.imaging.inspect import Limits
+from pipeline.imaging.examine import Examiner, rules_of
 from pipeline.imaging.look import sketch_distance
 from pipeline.index.near_hashes import near_pairs, says_enough
 from pipeline.reporting.progress import Progress
@@ -134,11 +133,9 @@ def _usable(
     sources: Sequence[Source], vocabulary: Vocabulary, settings: Settings, left_out: list[dict[str, str]], kept: Path
 ) -> Iterator[Found]:
     """The pictures that can be used, with labels; `kept` is where those go that are no files yet."""
-    limits = Limits(settings.image_min_side_px, settings.image_max_pixels, settings.image_max_aspect)
-    rules = Rules(limits, settings.derivative_side_px, settings.derivative_quality)
     totals = [source.total for source in sources]
     total = None if None in totals else sum(filter(None, totals))
-    with Examiner(rules) as examiner, Progress("dataset", "pictures", settings=settings, total=total) as progress:
+    with Examiner(rules_of(settings)) as examiner, Progress("dataset", "pictures", settings=settings, total=total) as progress:
         for source in sources:
             for item in source.items:
                 progress.advance()

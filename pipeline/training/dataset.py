@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from pipeline.collection import Collection, CollectionRow
 from pipeline.errors import CriticalError
-from pipeline.imaging.derivative import decode_derivative, normalised_jpeg
-from pipeline.imaging.inspect import Limits, inspect_image
+from pipeline.imaging.derivative import decode_derivative
+from pipeline.imaging.examine import Rules, examine_here, rules_of
 from pipeline.model.preprocessing import Pixels, network_input
 from pipeline.reporting.progress import Progress
 from pipeline.reporting.truth import known_labels, label_row
@@ -96,11 +96,11 @@ def _trained_slugs(rows: Sequence[CollectionRow], vocabulary: Vocabulary) -> tup
 def _load_pixels(
     collection: Collection, rows: Sequence[CollectionRow], side_px: int, settings: Settings
 ) -> tuple[list[Pixels], list[CollectionRow]]:
-    limits = Limits(settings.image_min_side_px, settings.image_max_pixels, settings.image_max_aspect)
+    rules = rules_of(settings)
 
     def load(row: CollectionRow) -> Pixels | None:
         path = collection.image_path(row)
-        return _prepared(path, limits, side_px, settings) if path and path.is_file() else None
+        return _prepared(path, rules, side_px) if path and path.is_file() else None
 
     pixels, kept = [], []
     with (
@@ -115,15 +115,7 @@ def _load_pixels(
     return pixels, kept
 
 
-def _prepared(path: Path, limits: Limits, side_px: int, settings: Settings) -> Pixels | None:
+def _prepared(path: Path, rules: Rules, side_px: int) -> Pixels | None:
     """Through the same JPEG derivative as in the nightly run, so that the network sees the same pixels."""
-    inspection = inspect_image(path.read_bytes(), limits, target_side_px=settings.derivative_side_px)
-    if inspection.pixels is None:
-        return None
-    jpeg = normalised_jpeg(
-        inspection.pixels,
-        side_px=settings.derivative_side_px,
-        quality=settings.derivative_quality,
-        extent=inspection.extent,
-    )
-    return network_input(decode_derivative(jpeg), side_px)
+    jpeg = examine_here(path.read_bytes(), rules).jpeg
+    return network_input(decode_derivative(jpeg), side_px) if jpeg is not None else None

@@ -27,7 +27,6 @@ from pipeline.training.failures import worst_failures
 from pipeline.training.providers import Part, by_provider, drop_to_unseen
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
-BATCH = 32
 COMPARED = ("test", "unseen")  # held out both; the second from providers that no training picture comes from
 
 Floats = npt.NDArray[np.float32]
@@ -104,9 +103,8 @@ def predict(predictor: Predictor, images: LabelledImages) -> Floats:
 
 def predict_both(predictor: Predictor, images: LabelledImages) -> tuple[Floats, Floats]:
     """Scores as they leave the network, and calibrated, each (n, concepts)."""
-    pixels = images.pixels
-    parts = [predictor.predict(pixels[at : at + BATCH]) for at in range(0, len(pixels), BATCH)]
-    return np.concatenate([part.raw for part in parts]), np.concatenate([part.scores for part in parts])
+    found = predictor.predict(images.pixels)
+    return found.raw, found.scores
 
 
 def basic_figures(bundle: Bundle, scores: Floats, truth: Truth) -> dict[str, Any]:
@@ -199,24 +197,13 @@ def _add_to_concepts(
 def _main_type(slugs: Sequence[str], scores: Doubles, truth: Truth, main: Flags, vocabulary: Vocabulary) -> dict[str, Any]:
     own = [slug for slug, there in zip(slugs, main, strict=True) if there]
     scores, truth = scores[:, main], truth[:, main]
-    broader = [(own.index(slug), own.index(broad)) for slug in own for broad in _all_broader(slug, vocabulary) if broad in own]
+    broader = [(own.index(slug), own.index(broad)) for slug in own for broad in vocabulary.broader_of(slug) if broad in own]
     return {
         "slugs": own,
         "n_images": int((truth == 1).any(axis=1).sum()),
         "top_k": top_k_accuracy(scores, truth),
         "confusion": main_type_confusion(scores, truth, broader).tolist(),
     }
-
-
-def _all_broader(slug: str, vocabulary: Vocabulary) -> set[str]:
-    """The concepts above this one."""
-    above: set[str] = set()
-    waiting = [slug]
-    while waiting:
-        fresh = set(vocabulary.by_slug[waiting.pop()].broader) - above
-        above |= fresh
-        waiting += fresh
-    return above
 
 
 def _abstention(bundle: Bundle, scores: Floats, truth: Truth) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 import structlog
 from sqlalchemy import Engine
 
-from pipeline.collection import read_collection
+from pipeline.collection import Collection, read_collection
 from pipeline.database import connect, models
 from pipeline.datasets.lake import open_lake
 from pipeline.errors import CriticalError
@@ -110,24 +110,29 @@ def train(
     unfinished = settings.var_dir / "training" / hashlib.sha256(f"{name}|{dataset_id}".encode()).hexdigest()[:16]
     learned_from = images.split("train")
     fitted = fit(learned_from, recipe, settings, resumed_in=unfinished)
-    bundle = _stored(engine, store, images, fitted, recipe, name, dataset_id, vocabulary, settings)
+    bundle = _stored(engine, store, learned_from, fitted, recipe, name, dataset_id, vocabulary, settings)
     predictor = Predictor(store, bundle)
     files = {row.record_id: row.image_file for row in collection.rows}
     keep_examples(store, predictor, learned_from.pixels, learned_from.record_ids, learned_from.truth, files)
     scored = scores_by_split(predictor, images)
-    bundle = replace(bundle, metrics=_figures(scored) | {"cross_validated": _cross_validated(bundle, images, fitted)})
+    bundle = replace(bundle, metrics=_figures(scored) | {"cross_validated": _cross_validated(bundle, learned_from, fitted)})
     old = _in_force(engine, store, name)
-    verdict = None
-    if old is not None:
-        slugs = tuple(head.slug for head in old.heads)
-        held_out = [row for row in labelled_rows(collection) if row.split in HELD_OUT]
-        same = load_rows(collection, held_out, slugs, vocabulary, side_px=old.side_px, settings=settings)
-        verdict = hold_against(scored, scores_by_split(Predictor(store, old), same), unseen_margin=settings.unseen_margin)
+    verdict = _verdict(scored, Predictor(store, old), collection, vocabulary, settings) if old is not None else None
     _register(engine, store, bundle, verdict, now)
     shutil.rmtree(unfinished, ignore_errors=True)
     if verdict is None or verdict.allowed:
         models.release(engine, name, bundle.version)
     return Trained(bundle, verdict)
+
+
+def _verdict(
+    scored: Mapping[str, Judged], old: Predictor, collection: Collection, vocabulary: Vocabulary, settings: Settings
+) -> Verdict:
+    """The new version against the one in force, on the very same held-out pictures."""
+    slugs = tuple(head.slug for head in old.bundle.heads)
+    held_out = [row for row in labelled_rows(collection) if row.split in HELD_OUT]
+    same = load_rows(collection, held_out, slugs, vocabulary, side_px=old.bundle.side_px, settings=settings)
+    return hold_against(scored, scores_by_split(old, same), unseen_margin=settings.unseen_margin)
 
 
 def _released(engine: Engine, store: ObjectStore, name: str, dataset_id: str) -> Bundle | None:
@@ -182,17 +187,14 @@ def _implied(slugs: Sequence[str], vocabulary: Vocabulary) -> tuple[tuple[int, i
     """(place of a concept, place of a broader one) among the trained concepts."""
     places = {slug: place for place, slug in enumerate(slugs)}
     return tuple(
-        (places[slug], places[broad])
-        for slug in slugs
-        for broad in sorted(vocabulary.with_broader([slug]) - {slug})
-        if broad in places
+        (places[slug], places[broad]) for slug in slugs for broad in sorted(vocabulary.broader_of(slug)) if broad in places
     )
 
 
 def _stored(
     engine: Engine,
     store: ObjectStore,
-    images: LabelledImages,
+    train_split: LabelledImages,
     fitted: Fitted,
     recipe: Recipe,
     name: str,
@@ -201,17 +203,19 @@ def _stored(
     settings: Settings,
 ) -> Bundle:
     """The network in the store, and the bundle that describes it, as yet without figures."""
-    check_sound(fitted.network, concepts=len(images.slugs), side_px=recipe.side_px, preprocessing_version=PREPROCESSING_VERSION)
+    check_sound(
+        fitted.network, concepts=len(train_split.slugs), side_px=recipe.side_px, preprocessing_version=PREPROCESSING_VERSION
+    )
     version = models.next_version(engine, name)
     digest = save_network(store, bundle_folder(name, version), fitted.network)
     if fitted.epochs:
         store.put_bytes(f"{bundle_folder(name, version)}/curves.svg", curves_svg(fitted.epochs).encode())
-    implied = _implied(images.slugs, vocabulary)
+    implied = _implied(train_split.slugs, vocabulary)
     return Bundle(
         name=name,
         version=version,
         sha256=digest,
-        heads=_heads(images.split("train"), fitted, implied, settings),
+        heads=_heads(train_split, fitted, implied, settings),
         side_px=recipe.side_px,
         embedding_width=int(fitted.network.output["embedding"].shape[-1]),
         preprocessing_version=PREPROCESSING_VERSION,
@@ -245,9 +249,9 @@ def _figures(scored: Mapping[str, Judged]) -> dict[str, Any]:
     return figures
 
 
-def _cross_validated(bundle: Bundle, images: LabelledImages, fitted: Fitted) -> dict[str, Any]:
+def _cross_validated(bundle: Bundle, train_split: LabelledImages, fitted: Fitted) -> dict[str, Any]:
     """Of the training pictures, each scored by a network that did not see its group (thresholds were chosen on them)."""
-    raw, truth = fitted.judged(images.split("train").truth)
+    raw, truth = fitted.judged(train_split.truth)
     return basic_figures(bundle, bundle.calibrated(raw.astype(np.float32)), truth)
 
 

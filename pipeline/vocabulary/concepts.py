@@ -70,6 +70,10 @@ class Vocabulary:
             return self.by_uri.get(canonical_uri(text))
         return self.by_slug.get(text)
 
+    def broader_of(self, slug: str) -> set[str]:
+        """The slugs of all concepts that this one is a kind of."""
+        return self.with_broader([slug]) - {slug}
+
     def with_broader(self, slugs: Iterable[str]) -> set[str]:
         """The slugs and those of all concepts that they are a kind of."""
         found: set[str] = set()

@@ -26,10 +26,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.domain.outcome import Outcome, Reason
-from pipeline.images.fetch import rules_of
 from pipeline.imaging.bmp_rle import rle_damage
 from pipeline.imaging.derivative import Attribution, decode_derivative, normalised_jpeg, with_attribution
-from pipeline.imaging.examine import Examined, Examiner, examine_here, is_ordinary_jpeg
+from pipeline.imaging.examine import Examined, Examiner, examine_here, is_ordinary_jpeg, rules_of
 from pipeline.settings import Settings
 from tests.unit.test_imaging import FILES, encoded, png_header, scene
 

@@ -19,9 +19,8 @@ from PIL import Image
 
 from pipeline.domain.identifiers import image_id
 from pipeline.domain.outcome import Outcome, Reason
-from pipeline.images.fetch import rules_of
 from pipeline.imaging.derivative import decode_derivative
-from pipeline.imaging.examine import Examined, Examiner
+from pipeline.imaging.examine import Examined, Examiner, rules_of
 from pipeline.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -44,8 +44,10 @@ def test_every_make_target_explains_itself():
 @pytest.mark.parametrize(
     "command",
     [
-        *([], ["run"], ["train"], ["start"], ["harvest"], ["stage"], ["web"], ["up"], ["sandbox", "serve"]),
+        *([], ["run"], ["train"], ["start"], ["harvest"], ["stage"], ["explain"], ["web"], ["up"], ["sandbox", "serve"]),
         *(["source", name] for name in ("new", "check", "windows", "parse")),
+        *(["dataset", name] for name in ("build", "noise")),
+        *(["model", name] for name in ("list", "show", "evaluate", "release", "rollback")),
     ],
 )
 def test_every_command_has_help_with_an_example(command):

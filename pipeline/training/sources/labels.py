@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pipeline.errors import CriticalError
@@ -23,7 +23,6 @@ class Labels:
         self._vocabulary = vocabulary
         self._meanings = dict(meanings or {})
         self._names = _names(vocabulary)
-        self._above = {concept.slug: set(_above(concept.slug, vocabulary)) for concept in vocabulary.concepts}
 
     def peek(self, label: str, *, question: str = "") -> str | None:
         """The slug; empty for a label that means none of the others; None for one that nobody knows."""
@@ -62,8 +61,7 @@ class Labels:
 
         What a true concept is a kind of is never false: every tapestry is a textile, even where one label was allowed.
         """
-        implied = {above for slug in true for above in self._above[slug]}
-        said = set(true) | (set(false) - implied)
+        said = set(true) | (set(false) - self._vocabulary.with_broader(true))
         return tuple(sorted(true)), tuple(slug for slug in sorted(self._vocabulary.by_slug) if slug not in said)
 
     def _slug(self, label: str) -> str | None:
@@ -102,9 +100,3 @@ def _names(vocabulary: Vocabulary) -> dict[str, str]:
             found[_plain(label)].add(slug)
         names = {label: next(iter(slugs)) for label, slugs in found.items() if len(slugs) == 1} | names
     return names
-
-
-def _above(slug: str, vocabulary: Vocabulary) -> Iterator[str]:
-    for broader in vocabulary.by_slug[slug].broader:
-        yield broader
-        yield from _above(broader, vocabulary)

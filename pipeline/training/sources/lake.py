@@ -9,11 +9,12 @@ from typing import Any
 from pipeline.collection import CollectionRow
 from pipeline.datasets.lake import Lake, open_lake
 from pipeline.datasets.run import Run
+from pipeline.domain.identifiers import RECORD_ID
 from pipeline.errors import CriticalError
 from pipeline.training.sources.beside import Beside
 from pipeline.training.sources.csv_lines import csv_lines
 from pipeline.training.sources.labels import Labels
-from pipeline.training.sources.rows import RECORD_ID, Labelled, Picture, Source, labelled
+from pipeline.training.sources.rows import Labelled, Picture, Source, labelled
 
 _ADVICE = "name labels and run as lake:LABELS.csv@RUN; the CSV has record_id,concepts and perhaps not_annotated,group,split"
 _SPLITS = ("train", "test", "unseen", "")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.collection import CollectionRow
+from pipeline.domain.identifiers import RECORD_ID
 
-RECORD_ID = re.compile(r"/[^/\s]+/[^/\s]+")
 _OF_URI = re.compile(
     r"https?://(?:data|www)\.europeana\.eu/(?:[a-z]{2}/)?(?:item|portal/record|portal/[a-z]{2}/record)(/[^/\s?#]+/[^/\s?#]+)"
 )
