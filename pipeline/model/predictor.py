@@ -45,7 +45,7 @@ class Predictor:
         """Scores and embeddings of a few pictures, filled up to always the same number.
 
         A backend compiles each shape by itself, and other code rounds otherwise: what a picture gets must not depend on how
-        many others came with it, or before it in this process.
+        many others came with it, or before it in this process. (Its place among them still moves the last digits.)
         """
         filling = np.zeros((self._at_once - len(pixels), *pixels.shape[1:]), pixels.dtype)
         result = self.network.predict_on_batch(np.concatenate([pixels, filling]))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 KEYS = {
@@ -82,3 +83,23 @@ def test_a_model_that_is_not_there_is_named(trained_var: Path, small_collection:
     done = enrich(trained_var, "model", "evaluate", "--model", model, "--collection", small_collection)
     assert done.returncode == 2
     assert words in " ".join(done.stderr.split())
+
+
+def test_what_a_picture_is_predicted_depends_neither_on_how_many_come_with_it_nor_on_what_came_before(
+    trained_var: Path,
+) -> None:
+    from pipeline.model.bundle import load_bundle
+    from pipeline.model.predictor import Predictor
+    from pipeline.storage import open_store
+
+    store = open_store((trained_var / "lake").as_uri())
+    bundle = load_bundle(store, "models/default/1/bundle.json")
+    pixels = np.random.default_rng(1).integers(0, 256, (70, bundle.side_px, bundle.side_px, 3), np.uint8)
+    together = Predictor(store, bundle).predict(pixels)
+    predictor = Predictor(store, bundle)
+    for count in (3, 17, 70, 31, 45, 1):
+        fewer = predictor.predict(pixels[:count])
+        assert (fewer.raw == together.raw[:count]).all() and (fewer.embeddings == together.embeddings[:count]).all()
+    others = np.concatenate([pixels[:8], 255 - pixels[8:32]])
+    assert (predictor.predict(others).raw[:8] == together.raw[:8]).all()
+    assert predictor.predict(pixels[:0]).raw.shape == (0, together.raw.shape[1])
