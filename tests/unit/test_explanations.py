@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
@@ -11,6 +10,7 @@ from pipeline.errors import CriticalError
 from pipeline.model.examples import load_examples, nearest, save_examples
 from pipeline.model.explain import concept_maps, last_places
 from pipeline.model.networks import small_network
+from pipeline.model.runtime import keras
 from pipeline.storage.local import LocalStore
 
 SIDE, PLACES = 32, 8
@@ -41,24 +41,24 @@ def looking_at(*corners: tuple[slice, slice], name: str) -> Any:
     for channel, (rows, columns) in enumerate(corners):
         ends = [slice(0, 2) if part == LEFT else slice(PLACES - 2, PLACES) for part in (rows, columns)]
         mask[ends[0], ends[1], channel] = 1
-    inputs = keras.Input((SIDE, SIDE, 3))
-    convolution = keras.layers.Conv2D(len(corners), 1, use_bias=False)
-    x = keras.layers.AveragePooling2D(SIDE // PLACES)(convolution(inputs))
+    inputs = keras().Input((SIDE, SIDE, 3))
+    convolution = keras().layers.Conv2D(len(corners), 1, use_bias=False)
+    x = keras().layers.AveragePooling2D(SIDE // PLACES)(convolution(inputs))
     convolution.set_weights([np.full((1, 1, 3, len(corners)), 1 / 3)])
-    seen = keras.layers.Rescaling(mask.tolist())(x)
-    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(seen), name=name)
+    seen = keras().layers.Rescaling(mask.tolist())(x)
+    return keras().Model(inputs, keras().layers.GlobalAveragePooling2D()(seen), name=name)
 
 
 def network_of(*parts: Any, mirror: bool = False, bias: Any = 0.0, concepts: int = 1, activation: str = "sigmoid") -> Any:
     """Pixels through nested models, whose outputs are averaged, and a head for each of their channels."""
-    pixels = keras.Input((SIDE, SIDE, 3), dtype="uint8")
-    scaled = keras.layers.Rescaling(1 / 255)(pixels)
+    pixels = keras().Input((SIDE, SIDE, 3), dtype="uint8")
+    scaled = keras().layers.Rescaling(1 / 255)(pixels)
     found = [part(view, training=False) for view in ([scaled, scaled[:, :, ::-1]] if mirror else [scaled]) for part in parts]
-    embedding = keras.layers.Average()(found) if len(found) > 1 else found[0]
-    head = keras.layers.Dense(concepts)
+    embedding = keras().layers.Average()(found) if len(found) > 1 else found[0]
+    head = keras().layers.Dense(concepts)
     logits = head(embedding)
     head.set_weights([np.full((1, 1), 4.0) if concepts == 1 else 4 * np.eye(concepts), np.broadcast_to(bias, concepts)])
-    return keras.Model(pixels, {"scores": keras.layers.Activation(activation)(logits), "embedding": embedding})
+    return keras().Model(pixels, {"scores": keras().layers.Activation(activation)(logits), "embedding": embedding})
 
 
 # --- Maps ---
@@ -85,9 +85,9 @@ def test_a_score_without_any_slope_left_still_has_a_map(activation: str) -> None
 
 
 def test_a_score_made_by_a_bare_operation_has_a_map_too() -> None:
-    pixels = keras.Input((SIDE, SIDE, 3), dtype="uint8")
-    embedding = looking_at((LEFT, RIGHT), name="a")(keras.layers.Rescaling(1 / 255)(pixels))
-    network = keras.Model(pixels, {"scores": keras.ops.sigmoid(4 * embedding), "embedding": embedding})
+    pixels = keras().Input((SIDE, SIDE, 3), dtype="uint8")
+    embedding = looking_at((LEFT, RIGHT), name="a")(keras().layers.Rescaling(1 / 255)(pixels))
+    network = keras().Model(pixels, {"scores": keras().ops.sigmoid(4 * embedding), "embedding": embedding})
     assert mass(concept_maps(network, noise(), [0])[0, 0], LEFT, RIGHT) >= 0.8
 
 
@@ -110,15 +110,15 @@ def test_what_is_seen_in_the_mirror_is_shown_where_it_lies_on_the_picture() -> N
 
 @pytest.mark.parametrize("turn", ["slice", "operation", "batch"])
 def test_a_mirror_image_is_known_however_it_is_made_and_wherever_it_is_looked_at_first(turn: str) -> None:
-    pixels = keras.Input((SIDE, SIDE, 3), dtype="uint8")
-    x = keras.layers.Rescaling(1 / 255)(pixels)
-    mirror = keras.ops.flip(x, axis=2) if turn == "operation" else x[:, :, ::-1]
+    pixels = keras().Input((SIDE, SIDE, 3), dtype="uint8")
+    x = keras().layers.Rescaling(1 / 255)(pixels)
+    mirror = keras().ops.flip(x, axis=2) if turn == "operation" else x[:, :, ::-1]
     part = looking_at((LEFT, LEFT), name="a")
     if turn == "batch":
-        embedding = keras.ops.mean(part(keras.ops.concatenate([mirror, x], axis=0)), axis=0, keepdims=True)
+        embedding = keras().ops.mean(part(keras().ops.concatenate([mirror, x], axis=0)), axis=0, keepdims=True)
     else:
-        embedding = keras.layers.Average()([part(mirror), part(x)])
-    network = keras.Model(pixels, {"scores": keras.ops.sigmoid(embedding), "embedding": embedding})
+        embedding = keras().layers.Average()([part(mirror), part(x)])
+    network = keras().Model(pixels, {"scores": keras().ops.sigmoid(embedding), "embedding": embedding})
     picture = np.zeros((1, SIDE, SIDE, 3), np.uint8)
     picture[:, LEFT, RIGHT] = 255
     assert mass(concept_maps(network, picture, [0])[0, 0], LEFT, RIGHT) >= 0.8
@@ -144,19 +144,19 @@ def test_the_network_is_afterwards_what_it_was_also_when_something_failed() -> N
 def test_a_saved_network_has_the_same_maps(tmp_path: Path) -> None:
     network = network_of(looking_at((LEFT, RIGHT), name="a"), looking_at((RIGHT, RIGHT), name="b"), mirror=True)
     network.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    again = keras().saving.load_model(tmp_path / "model.keras", compile=False)
     assert np.allclose(concept_maps(again, noise(), [0]), concept_maps(network, noise(), [0]), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_has_maps_of_the_pictures_size(name: str) -> None:
     side = 64
-    base = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(side, side, 3), pooling="avg")
-    pixels = keras.Input((side, side, 3), dtype="uint8")
-    embedding = base(keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels), training=False)
+    base = getattr(keras().applications, name)(include_top=False, weights=None, input_shape=(side, side, 3), pooling="avg")
+    pixels = keras().Input((side, side, 3), dtype="uint8")
+    embedding = base(keras().layers.Rescaling(1 / 127.5, offset=-1.0)(pixels), training=False)
     kernel = np.random.default_rng(0).normal(size=(embedding.shape[-1], 1))
-    head = keras.layers.Dense(2, activation="sigmoid")
-    network = keras.Model(pixels, {"scores": head(embedding), "embedding": embedding})
+    head = keras().layers.Dense(2, activation="sigmoid")
+    network = keras().Model(pixels, {"scores": head(embedding), "embedding": embedding})
     head.set_weights([np.hstack([kernel, -kernel]), np.zeros(2)])  # what speaks against one speaks for the other
     (end,) = last_places(network)
     assert end.output.shape[1:3] == (2, 2)
@@ -176,15 +176,15 @@ def test_the_small_network_has_its_maps_from_where_there_are_places_still(side: 
 
 
 def test_a_network_without_places_is_refused() -> None:
-    pixels = keras.Input((SIDE, SIDE, 3), dtype="uint8")
-    embedding = keras.layers.Flatten()(pixels)
-    scores = keras.layers.Dense(1, activation="sigmoid")(keras.ops.cast(embedding, "float32"))
+    pixels = keras().Input((SIDE, SIDE, 3), dtype="uint8")
+    embedding = keras().layers.Flatten()(pixels)
+    scores = keras().layers.Dense(1, activation="sigmoid")(keras().ops.cast(embedding, "float32"))
     with pytest.raises(CriticalError, match="no layer with places"):
-        concept_maps(keras.Model(pixels, {"scores": scores, "embedding": embedding}), noise(), [0])
+        concept_maps(keras().Model(pixels, {"scores": scores, "embedding": embedding}), noise(), [0])
 
 
 def test_another_backend_is_one_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(keras().backend, "backend", lambda: "jax")
     with pytest.raises(CriticalError, match="Keras runs on jax"):
         concept_maps(None, noise(), [0])
 
