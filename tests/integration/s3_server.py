@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import boto3
+import boto3  # noqa: TID253  processes of tests may take long to start
 from moto.server import ThreadedMotoServer
 
 from pipeline.settings import PROJECT_ROOT

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 
-import boto3
+import boto3  # noqa: TID253  processes of tests may take long to start
 import pytest
 from moto.server import ThreadedMotoServer
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score  # noqa: TID253  processes of tests may take long to start
 
 from pipeline.reporting.bootstrap import average_precisions, draws, interval, macro_average_precisions
 from pipeline.reporting.ranking import ranking_figures, top1_accuracy
