@@ -26,7 +26,7 @@ def build(
         typer.Option(
             "--source",
             metavar="KIND:PATH",
-            help="Other labelled data; KIND: folders, label-studio, zooniverse, pilot, votes, lake (LABELS.csv@RUN); repeat.",
+            help="Other labelled data; KIND: folders, label-studio, zooniverse, pilot, votes, lake (LABELS.csv@RUN), run (RUN); repeat.",
         ),
     ] = None,
     pictures: Annotated[
@@ -48,6 +48,7 @@ def build(
 
     Examples:  enrich dataset build --collection museum --collection archive --out var/datasets/both
       ·  enrich dataset build --source pilot:checked.csv --pictures files --out var/datasets/pilot
+      ·  enrich dataset build --source run:maps-and-coins --out var/datasets/queried
     """
     from pipeline.training.assemble import build_dataset
 

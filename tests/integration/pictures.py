@@ -36,6 +36,7 @@ from pipeline.settings import Settings
 from tests.conftest import NOW
 from tests.integration.archive import environment_of
 
+EVERYTHING = Selection("query", "*:*")
 OPEN = "http://creativecommons.org/publicdomain/zero/1.0/"
 CLOSED = "http://rightsstatements.org/vocab/InC/1.0/"
 HTML = b"<!DOCTYPE html><html><body>Please use the viewer</body></html>"
@@ -252,14 +253,20 @@ def media(url: str, **changes: Any) -> dict[str, Any]:
 
 
 def write_run(
-    settings: Settings, records: Iterable[dict[str, Any]], *, run_id: str = "night", days: int = 0, **rules: Any
+    settings: Settings,
+    records: Iterable[dict[str, Any]],
+    *,
+    run_id: str = "night",
+    days: int = 0,
+    selection: Selection = EVERYTHING,
+    **rules: Any,
 ) -> str:
     """A run whose harvest has found these records; returns its key."""
     lake = open_lake(settings)
     run = Run(
         run_id,
         "museum",
-        Selection("query", "*:*"),
+        selection,
         Scope("full"),
         created_at=NOW + timedelta(days=days),
         rules=HarvestRules(**rules),

@@ -7,13 +7,29 @@ from pathlib import Path
 import pytest
 
 from pipeline.collection import read_collection
+from pipeline.domain.scope import ConceptQuery, Selection
 from pipeline.errors import CriticalError
 from pipeline.settings import Settings
 from pipeline.training.assemble import build_dataset
-from tests.integration.pictures import OPEN, ImageHost, do_images, image_host, jpeg, record, rows_of, settings_of, write_run
+from pipeline.training.sources.labels import Labels
+from pipeline.vocabulary import load_vocabulary
+from tests.integration.pictures import (
+    EVERYTHING,
+    OPEN,
+    ImageHost,
+    do_images,
+    image_host,
+    jpeg,
+    record,
+    rows_of,
+    settings_of,
+    write_run,
+)
 from tests.integration.test_dataset_build import build, lines_of
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
+MAP, COIN = "http://data.europeana.eu/concept/43", "http://www.wikidata.org/entity/Q41207"
+PAINTING = "http://data.europeana.eu/concept/47"
 
 
 def pilot_csv(path: Path) -> Path:
@@ -133,6 +149,39 @@ def test_a_column_of_what_was_not_annotated_makes_the_rest_false(run: tuple[Sett
     assert rows["/1/r1"].not_annotated == () and rows["/1/r1"].split == "train"
 
 
+def carrying(settings: Settings, host: ImageHost, run_id: str, selection: Selection) -> str:
+    """A run of four records: a map, a coin, both, and one about something that is no concept of ours."""
+    of = Labels(load_vocabulary(settings.vocabulary_file))
+    assert of.peek(MAP) == "map" and of.peek(COIN) == "coin"
+    carried = [[MAP], [COIN], [COIN, MAP], ["http://www.wikidata.org/entity/Q1"]]
+    records = [record(f"/1/c{at}", host.draw(f"/c{at}", 50 + at), concept_uris=uris) for at, uris in enumerate(carried)]
+    key = write_run(settings, records, run_id=run_id, selection=selection)
+    do_images(settings, key)
+    return key
+
+
+def test_what_the_queries_of_a_run_asked_for_and_a_record_does_not_carry_is_a_no(tmp_path: Path) -> None:
+    asked = Selection("concept", "maps", concepts=(ConceptQuery((MAP,), cap=5), ConceptQuery((MAP, PAINTING))))
+    with image_host("127.0.0.1") as host:
+        settings = settings_of(tmp_path / "var", host.names)
+        for name, selection in (("asked", asked), ("all", EVERYTHING)):
+            carrying(settings, host, name, selection)
+            built = build_dataset([], tmp_path / name, settings=settings, now=NOW, sources=[f"run:{name}"])
+            assert sum(built.splits.values()) == 4
+    said = {
+        name: {row.record_id: (row.concepts, *(slug in row.not_annotated for slug in ("map", "coin", "painting")))
+               for row in read_collection(tmp_path / name).rows}
+        for name in ("asked", "all")
+    }  # fmt: skip
+    assert said["asked"] == {
+        "/1/c0": (("map",), False, True, False),
+        "/1/c1": (("coin",), False, False, False),
+        "/1/c2": (("coin", "map"), False, False, False),
+        "/1/c3": ((), False, True, False),
+    }
+    assert said["all"]["/1/c3"] == ((), False, False, True)  # no query: what records carry was asked for, a painting was not
+
+
 def test_votes_find_their_pictures_in_the_lake_only_when_it_is_named(run: tuple[Settings, str], tmp_path: Path) -> None:
     settings, _ = run
     graph = [
@@ -156,3 +205,5 @@ def test_a_run_that_is_not_there_is_told(run: tuple[Settings, str], tmp_path: Pa
     (tmp_path / "labels.csv").write_text("record_id,concepts\n/1/r0,map\n")
     with pytest.raises(CriticalError, match="no such run"):
         build_dataset([], tmp_path / "out", settings=run[0], now=NOW, sources=[f"lake:{tmp_path / 'labels.csv'}@nobody"])
+    with pytest.raises(CriticalError, match="no such run"):
+        build_dataset([], tmp_path / "out", settings=run[0], now=NOW, sources=["run:nobody"])

@@ -11,7 +11,7 @@ from pipeline.training.sources.beside import Beside
 from pipeline.training.sources.collection import read_collection_folder
 from pipeline.training.sources.folders import read_folders
 from pipeline.training.sources.label_studio import read_label_studio
-from pipeline.training.sources.lake import read_lake
+from pipeline.training.sources.lake import read_lake, read_run
 from pipeline.training.sources.pilot import read_pilot
 from pipeline.training.sources.rows import Labelled, Picture, Source
 from pipeline.training.sources.votes import read_votes
@@ -26,6 +26,7 @@ KINDS: Mapping[str, Callable[[str, Beside], Source]] = {
     "pilot": lambda text, beside: read_pilot(Path(text), beside),
     "votes": lambda text, beside: read_votes(Path(text), beside),
     "lake": read_lake,
+    "run": read_run,
 }
 
 

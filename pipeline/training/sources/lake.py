@@ -1,6 +1,6 @@
-"""Pictures of a run in the lake, with labels from a CSV: `lake:LABELS.csv@RUN`."""
+"""Pictures of a run in the lake, with labels from a CSV (`lake:LABELS.csv@RUN`) or from their records (`run:RUN`)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +11,7 @@ from pipeline.datasets.lake import Lake, open_lake
 from pipeline.datasets.run import Run
 from pipeline.domain.identifiers import RECORD_ID
 from pipeline.errors import CriticalError
+from pipeline.settings import Settings
 from pipeline.training.sources.beside import Beside
 from pipeline.training.sources.csv_lines import csv_lines
 from pipeline.training.sources.labels import Labels
@@ -51,11 +52,42 @@ def read_lake(text: str, beside: Beside) -> Source:
         raise CriticalError(f"lake:{text}: no run is named; {_ADVICE}")
     path, labels = Path(name), beside.labels()
     said = _read(path, labels)
-    lake = open_lake(beside.settings)
-    run = lake.run(run_name if "/" in run_name else f"runs/run={run_name}/run.json")
-    lake.parts(run, "images")  # an unpublished run is told before anything is read
+    lake, run = _run(run_name, beside.settings)
     offered = {slug for one in said.values() for slug in one.true}
     return Source(f"lake:{path.name}", _items(lake, run, said, offered, labels), len(said), labels.unknown)
+
+
+def read_run(run_name: str, beside: Beside) -> Source:
+    """A run's pictures, the first of each record, with the concepts that the records carry (`concept_uris`).
+
+    Meant for runs that queries by concepts have harvested: a record that was found by one of them and does not carry what
+    another asked for is a no to that; what no query asked for is unknown. In a run of another kind the concepts of its
+    records stand for those that were asked for. Both are what metadata say, not what a person saw: look at the noise report.
+    Raises CriticalError when the run, its `records` or its `images` cannot be read.
+    """
+    labels = beside.labels()
+    lake, run = _run(run_name, beside.settings)
+    said = {
+        row["record_id"]: _Said(0, _concepts(row["concept_uris"], labels), None, True, row["record_id"], "")
+        for batch in lake.rows(run, "records", ["record_id", "concept_uris"])
+        for row in batch.to_pylist()
+    }
+    asked = _concepts((uri for query in run.selection.concepts for uri in query.all_of), labels)
+    offered = set(asked or (slug for one in said.values() for slug in one.true))
+    return Source(f"run:{run.run_id}", _items(lake, run, said, offered, labels), len(said), labels.unknown)
+
+
+def _concepts(uris: Iterable[str], labels: Labels) -> frozenset[str]:
+    """The vocabulary's among them; what else a record is about is its own matter."""
+    return frozenset(slug for uri in uris if (slug := labels.peek(uri)))
+
+
+def _run(name: str, settings: Settings) -> tuple[Lake, Run]:
+    """By its key or its id; an unpublished one is told before anything is read."""
+    lake = open_lake(settings)
+    run = lake.run(name if "/" in name else f"runs/run={name}/run.json")
+    lake.parts(run, "images")
+    return lake, run
 
 
 def _read(path: Path, labels: Labels) -> dict[str, _Said]:
