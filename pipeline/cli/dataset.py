@@ -26,7 +26,8 @@ def build(
         typer.Option(
             "--source",
             metavar="KIND:PATH",
-            help="Other labelled data; KIND: folders, label-studio, zooniverse, pilot, votes, lake (LABELS.csv@RUN), run (RUN); repeat.",
+            help="Other labelled data; KIND: folders, label-studio, zooniverse, pilot, votes, lake (LABELS.csv@RUN) or run "
+            "(RUN); repeat.",
         ),
     ] = None,
     pictures: Annotated[

@@ -131,20 +131,25 @@ def evaluate(
         str | None,
         typer.Option(help="Which rows: train, test, unseen or all. Without it: test where there are such rows, else all."),
     ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="NAME[@VERSION]", help="Another model: how much better is the first, and how surely?")
+    ] = None,
 ) -> None:
     """Measure a model on a labelled collection; nothing is fitted on it.
 
     Examples:  enrich model evaluate --model museum@2 --collection DIR --json figures.json
     ·  enrich model evaluate --model museum@2 --collection DIR --report var/museum-2
+    ·  enrich model evaluate --model museum@2 --against museum@1 --collection DIR
     """
     from pipeline.training.evaluate import evaluate_model
     from pipeline.training.evaluation_report import report_evaluation
 
     bare, version = name_and_version(name)
+    other = name_and_version(against) if against else None
     if report is None:
-        figures = evaluate_model(bare, version, collection, split=split, settings=Settings())
+        figures = evaluate_model(bare, version, collection, split=split, settings=Settings(), against=other)
     else:
-        figures = report_evaluation(bare, version, collection, report, split=split, settings=Settings())
+        figures = report_evaluation(bare, version, collection, report, split=split, settings=Settings(), against=other)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1) + "\n")
     table = Table(
@@ -154,6 +159,11 @@ def evaluate(
         value = figures[key]
         spread = figures.get(f"{key}_interval")
         table.add_row(words, "–" if value is None else f"{value}" + (f"  (95 %: {spread[0]}–{spread[1]})" if spread else ""))
+    for key, change in figures.get("against", {}).items():
+        if key in _SHOWN:
+            low, high = change["interval"]
+            words = f"{_SHOWN[key]}, more than {figures['against']['model']}"
+            table.add_row(words, f"{change['difference']:+.4f}  (95 %: {low:+.4f} to {high:+.4f})")
     table.add_row("concepts that abstain", ", ".join(figures["abstaining"]) or "none")
     out.print(table)
     if report is not None:

@@ -22,6 +22,7 @@ from pipeline.reporting.evaluation import TYPE
 from pipeline.reporting.metrics import FEWEST_POSITIVES, average_precision, decision_samples, evaluate
 from pipeline.reporting.ranking import ranking_figures, top1_accuracy, top_k_accuracy
 from pipeline.settings import Settings
+from pipeline.training.compare import Judged, compared
 from pipeline.training.dataset import LabelledImages, load_rows
 from pipeline.training.failures import worst_failures
 from pipeline.training.providers import Part, by_provider, drop_to_unseen
@@ -47,18 +48,30 @@ class Evaluated:
 
 
 def evaluate_model(
-    name: str, version: int | None, collection_dir: Path, *, split: str | None, settings: Settings
+    name: str,
+    version: int | None,
+    collection_dir: Path,
+    *,
+    split: str | None,
+    settings: Settings,
+    against: tuple[str, int | None] | None = None,
 ) -> dict[str, Any]:
     """All figures of a version (None: the released one) on a collection.
 
-    `split` chooses rows; None means `test` where the CSV has such rows, else all. Raises CriticalError for an
-    unknown model, or when no picture can be judged.
+    `split` chooses rows; None means `test` where the CSV has such rows, else all. `against`: another model and version; how
+    much better the first is than it comes along. Raises CriticalError for an unknown model, or when no picture can be judged.
     """
-    return evaluated_model(name, version, collection_dir, split=split, settings=settings).figures
+    return evaluated_model(name, version, collection_dir, split=split, settings=settings, against=against).figures
 
 
 def evaluated_model(
-    name: str, version: int | None, collection_dir: Path, *, split: str | None, settings: Settings
+    name: str,
+    version: int | None,
+    collection_dir: Path,
+    *,
+    split: str | None,
+    settings: Settings,
+    against: tuple[str, int | None] | None = None,
 ) -> Evaluated:
     """As `evaluate_model`, together with the pictures."""
     engine, store = connect(settings), open_lake(settings).store
@@ -68,10 +81,12 @@ def evaluated_model(
     chosen, rows = _rows(collection, split)
     slugs = tuple(head.slug for head in bundle.heads)
 
-    def load(wanted: Sequence[CollectionRow]) -> LabelledImages | None:
+    def load(wanted: Sequence[CollectionRow], of: Bundle = bundle) -> LabelledImages | None:
         """Only the pictures that can be read."""
-        return load_rows(collection, wanted, slugs, vocabulary, side_px=bundle.side_px, settings=settings)
+        concepts = tuple(head.slug for head in of.heads)
+        return load_rows(collection, wanted, concepts, vocabulary, side_px=of.side_px, settings=settings)
 
+    other = bundle_in_force(engine, store, *against) if against else None  # told before the work when it is not there
     images = load(rows)
     if images is None:
         raise CriticalError(f"{collection_dir}: no readable picture among its rows of split {chosen!r}")
@@ -93,6 +108,10 @@ def evaluated_model(
         "unseen": drop_to_unseen(slugs, sides["test"], sides["unseen"]) if set(sides) == set(COMPARED) else None,
         "failures": worst_failures(slugs, part, kept),
     }
+    if other is not None and (same := load(rows, other)) is not None:
+        theirs = Judged(other, predict(Predictor(store, other), same), same.truth)
+        found = compared(Judged(bundle, scores, images.truth), theirs)
+        figures["against"] = {"model": f"{other.name}@{other.version}", **found}
     return Evaluated(bundle, figures, images, scores, predictor)
 
 

@@ -38,14 +38,21 @@ _SUMMARY = (
 
 
 def report_evaluation(
-    name: str, version: int | None, collection_dir: Path, folder: Path, *, split: str | None, settings: Settings
+    name: str,
+    version: int | None,
+    collection_dir: Path,
+    folder: Path,
+    *,
+    split: str | None,
+    settings: Settings,
+    against: tuple[str, int | None] | None = None,
 ) -> dict[str, Any]:
     """Write `index.html` and `figures.json` into `folder`, and return the figures; arguments as in `evaluate_model`.
 
     Raises CriticalError as `evaluate_model` does, and OSError when the folder cannot be made.
     """
     folder.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is said at once
-    evaluated = evaluated_model(name, version, collection_dir, split=split, settings=settings)
+    evaluated = evaluated_model(name, version, collection_dir, split=split, settings=settings, against=against)
     content = json.dumps(evaluated.figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / "figures.json").write_text(content, encoding="utf-8")
     (folder / "index.html").write_text(

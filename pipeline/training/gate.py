@@ -4,39 +4,11 @@ A version is refused when macro average precision falls, when that over provider
 falls by more than a margin, or when a concept that is published today could not be any more.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from pipeline.model.bundle import Bundle
-from pipeline.reporting.bootstrap import draws, interval, macro_average_precisions
-from pipeline.reporting.metrics import FEWEST_POSITIVES, average_precision
-
-Scores = npt.NDArray[np.floating[Any]]
-Truth = npt.NDArray[np.int8]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A version's calibrated scores (n, its concepts) of the pictures that both are judged on, and their truth."""
-
-    bundle: Bundle
-    scores: Scores
-    truth: Truth
-
-    def of(self, slugs: Sequence[str]) -> tuple[npt.NDArray[np.float64], Truth]:
-        """Scores and truth of these concepts, in their order."""
-        own = [head.slug for head in self.bundle.heads]
-        columns = [own.index(slug) for slug in slugs]
-        return self.scores[:, columns].astype(np.float64), self.truth[:, columns]
-
-    @property
-    def published(self) -> set[str]:
-        """The concepts with a precision guarantee."""
-        return {head.slug for head in self.bundle.heads if head.thresholds.publish is not None}
+from pipeline.training.compare import Judged, compared
 
 
 @dataclass(frozen=True)
@@ -67,45 +39,19 @@ def hold_against(new: Mapping[str, Judged], old: Mapping[str, Judged], *, unseen
     ):
         if split not in new or split not in old:
             continue
-        compared = _compared(new[split], old[split])
-        if compared is None:
+        change = compared(new[split], old[split]).get("macro_ap")
+        if change is None:
             continue
-        figures[split] = compared
-        if compared["difference"] < -margin:
-            low, high = compared["interval"]
+        figures[split] = change
+        if change["difference"] < -margin:
+            low, high = change["interval"]
             allowed = f" (a fall of {margin:g} is allowed)" if margin else ""
             reasons.append(
-                f"{words} falls from {compared['old']:.4f} ({of}) to {compared['new']:.4f} over "
-                f"{compared['concepts']} concepts{allowed}; 95 % interval of the difference {low:+.4f} to {high:+.4f}"
+                f"{words} falls from {change['old']:.4f} ({of}) to {change['new']:.4f} over "
+                f"{change['concepts']} concepts{allowed}; 95 % interval of the difference {low:+.4f} to {high:+.4f}"
             )
     if lost := sorted(old["test"].published - new["test"].published):
         reasons.append(f"no longer sure enough to be published, unlike in {of}: {', '.join(lost)}")
     figures["lost"] = lost
     figures["won"] = sorted(new["test"].published - old["test"].published)
     return Verdict(tuple(reasons), figures)
-
-
-def _compared(new: Judged, old: Judged) -> dict[str, Any] | None:
-    """Macro average precision over the concepts that both know and that are frequent enough; None without any."""
-    known = {head.slug for head in old.bundle.heads}
-    shared = [head.slug for head in new.bundle.heads if head.slug in known]
-    _, truth = new.of(shared)
-    judged = [slug for column, slug in enumerate(shared) if (truth[:, column] == 1).sum() >= FEWEST_POSITIVES]
-    if not judged:
-        return None
-    (new_scores, truth), (old_scores, _) = new.of(judged), old.of(judged)
-    weights = draws(len(truth))
-    samples = macro_average_precisions(new_scores, truth, weights) - macro_average_precisions(old_scores, truth, weights)
-    after, before = (_macro(scores, truth) for scores in (new_scores, old_scores))
-    return {
-        "new": round(after, 4),
-        "old": round(before, 4),
-        "difference": round(after - before, 4),
-        "interval": interval(samples) or (0.0, 0.0),
-        "concepts": len(judged),
-    }
-
-
-def _macro(scores: npt.NDArray[np.float64], truth: Truth) -> float:
-    each = [average_precision(scores[:, column], truth[:, column]) for column in range(scores.shape[1])]
-    return float(np.mean([value for value in each if value is not None]))

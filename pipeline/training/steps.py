@@ -33,11 +33,12 @@ from pipeline.reporting.truth import unknown_concepts
 from pipeline.settings import Settings
 from pipeline.storage import ObjectStore
 from pipeline.training.card import model_card
+from pipeline.training.compare import Judged
 from pipeline.training.curves import curves_svg
 from pipeline.training.dataset import LabelledImages, labelled_rows, load_images, load_rows
 from pipeline.training.evaluate import basic_figures, predict
 from pipeline.training.fit import Fitted, fit
-from pipeline.training.gate import Judged, Verdict, hold_against
+from pipeline.training.gate import Verdict, hold_against
 from pipeline.training.recipes import Recipe, load_recipe, on_backbone
 from pipeline.training.thresholds import choose_thresholds, logit, platt
 from pipeline.vocabulary import Vocabulary, load_vocabulary

@@ -35,11 +35,15 @@ def test_the_figures_of_the_held_out_split_are_those_of_the_registration(
         "default@1",
         "--collection",
         small_collection,
+        "--against",
+        "default",
         "--json",
         tmp_path / "f.json",
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "f.json").read_text())
+    assert figures["against"]["model"] == "default@1" and figures["against"]["macro_ap"]["difference"] == 0
+    assert "more than default@1" in " ".join(done.stdout.split())
     assert set(figures) >= KEYS and figures["model"] == "default@1" and figures["split"] == "test"
     registered = json.loads((trained_var / "lake/models/default/1/bundle.json").read_text())["metrics"]
     for name in ("n_images", "macro_ap", "macro_f1", "micro_f1", "ece", "published_precision"):

@@ -12,7 +12,9 @@ from pipeline.domain.label import Thresholds
 from pipeline.errors import CriticalError
 from pipeline.model.bundle import Bundle, ConceptHead
 from pipeline.settings import Settings
-from pipeline.training.gate import Judged, Verdict, hold_against
+from pipeline.reporting.metrics import evaluate
+from pipeline.training.compare import Judged, compared
+from pipeline.training.gate import Verdict, hold_against
 
 PICTURES = 60
 TRUTH = (np.random.default_rng(3).random((PICTURES, 2)) < 0.4).astype(np.int8)
@@ -46,6 +48,21 @@ def test_a_version_whose_macro_average_precision_falls_is_refused_with_the_figur
     before, after = verdict.figures["test"]["old"], verdict.figures["test"]["new"]
     assert after < before
     assert f"falls from {before:.4f}" in reason and f"to {after:.4f}" in reason and "95 % interval" in reason
+
+
+def test_both_figures_of_a_comparison_are_those_of_the_versions_alone_and_the_interval_is_of_their_difference() -> None:
+    better, worse = judged(2, 0.55), judged(1, 0.9)
+    found = compared(better, worse)
+    alone = {
+        side: evaluate(["coin", "map"], one.scores.astype(np.float64), TRUTH, one.scores >= 0.7)
+        for side, one in (("new", better), ("old", worse))
+    }
+    for name in ("macro_ap", "macro_f1"):
+        for side in ("new", "old"):
+            assert found[name][side] == pytest.approx(alone[side][name], abs=1e-4), (name, side)
+        low, high = found[name]["interval"]
+        assert 0 < low < found[name]["difference"] < high
+    assert compared(better, better)["macro_f1"]["interval"] == (0.0, 0.0)  # the same draws for both
 
 
 def test_the_same_version_again_passes() -> None:
