@@ -11,8 +11,8 @@ from pipeline.database import connect, models
 from pipeline.domain.label import Thresholds
 from pipeline.errors import CriticalError
 from pipeline.model.bundle import Bundle, ConceptHead
-from pipeline.settings import Settings
 from pipeline.reporting.metrics import evaluate
+from pipeline.settings import Settings
 from pipeline.training.compare import Judged, compared
 from pipeline.training.gate import Verdict, hold_against
 
