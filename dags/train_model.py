@@ -1,7 +1,7 @@
 """# Train a model
 
-By hand or through the API: name a folder of labelled pictures and a recipe. The new version is registered, and released
-if it is no worse than the one in force. If it is worse a person is asked, with the reasons in front of them: releasing it
+By hand or through the API: name a folder of labelled pictures, or other labelled data out of which one is built, and a
+recipe. The new version is registered, and released if it is no worse than the one in force. If it is worse a person is asked, with the reasons in front of them: releasing it
 all the same needs their words, which are kept with the version; otherwise the run ends with the refusal.
 """
 
@@ -26,13 +26,20 @@ RELEASE, LEAVE = "Release it all the same", "Leave the version in force"
     doc_md=__doc__,
 )
 def train_model() -> None:
-    @task(pool=pools.INFERENCE, queue="gpu")
-    def noise(params=None, dag_run=None) -> str:  # noqa: ANN001
-        return stages.call("pipeline.training.by_form.report_noise_of_form", form=params, run_id=dag_run.run_id)
+    @task(queue="gpu")  # where it is needed: it lies below VAR_DIR
+    def dataset(params=None, dag_run=None) -> str:  # noqa: ANN001
+        by = "pipeline.training.by_form.dataset_of_form"
+        return stages.call(by, form=params, run_id=dag_run.run_id, now=dag_run.run_after)
 
     @task(pool=pools.INFERENCE, queue="gpu")
-    def train(params=None, dag_run=None) -> dict:  # noqa: ANN001
-        return stages.call("pipeline.training.by_form.train_from_form", form=params, now=dag_run.run_after)
+    def noise(collection: str, params=None, dag_run=None) -> str:  # noqa: ANN001
+        by = "pipeline.training.by_form.report_noise_of_form"
+        return stages.call(by, collection=collection, form=params, run_id=dag_run.run_id)
+
+    @task(pool=pools.INFERENCE, queue="gpu")
+    def train(collection: str, params=None, dag_run=None) -> dict:  # noqa: ANN001
+        by = "pipeline.training.by_form.train_from_form"
+        return stages.call(by, collection=collection, form=params, now=dag_run.run_after)
 
     @task.short_circuit
     def refused(trained: dict) -> bool:
@@ -56,8 +63,9 @@ def train_model() -> None:
             raise AirflowFailException(trained["refusal"])
         return stages.call("pipeline.training.by_form.overrule", trained=trained, answer=answer)
 
-    trained = train()
-    noise() >> trained
+    collection = dataset()
+    trained = train(collection)
+    noise(collection) >> trained
     refused(trained) >> ask >> settle(trained, ask.output)
 
 

@@ -55,6 +55,13 @@ def training(recipes_dir):
             description="A folder with pictures and metadata.csv that the workers can read.",
             examples=["/var/lib/enrichment/collection"],
         ),
+        "sources": Param(
+            [],
+            type="array",
+            items={"type": "string", "pattern": "^[a-z-]+:."},
+            description="Other labelled data, a KIND:PATH a line (docs/datasets.md); with the collection they become one dataset.",
+            examples=[["run:maps-and-coins", "label-studio:/var/lib/enrichment/export.json"]],
+        ),
         "recipe": Param("small", type="string", enum=recipes, description="A recipe of vocab/recipes."),
         "name": Param("default", type="string", minLength=1, pattern=r"^\w[\w.-]*$", description="The model's name."),
         "again": Param(False, type="boolean", description="Train even if this very data and recipe have a released model."),

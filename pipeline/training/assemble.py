@@ -84,7 +84,7 @@ def build_dataset(
     meanings: Path | None = None,
     fewest_votes: int | None = None,
 ) -> Built:
-    """Read the sources, and write `metadata.csv`, `dataset.parquet`, `left_out.csv`, `card.md` and the pictures.
+    """Read the sources, and write `metadata.csv`, `dataset.parquet`, `left_out.csv`, the pictures, and `card.md` last.
 
     `sources` are further ones as `KIND:PATH`, `pictures` the folders (or `lake`) where those are looked for that a source
     names by address or id, `meanings` a CSV `label,concept`, `fewest_votes` how many votes decide (see `sources`). Labels
@@ -251,13 +251,13 @@ def _write(
     write_csv(folder / "metadata.csv", COLUMNS, rows)
     write_csv(folder / "left_out.csv", LEFT_OUT, left_out)
     pq.write_table(pa.Table.from_pydict({name: [row[name] for row in rows] for name in COLUMNS}), folder / "dataset.parquet")
-    digest = hashlib.sha256((folder / "metadata.csv").read_bytes()).hexdigest()
-    (folder / "card.md").write_text(_card(rows, left_out, drawn, sources, vocabulary, digest, now), encoding="utf-8")
-    reasons = Counter(line["reason"] for line in left_out)
     unknown = _unknown_labels(sources)
     if unknown:
         lines = (dict(zip(UNKNOWN_LABELS, one, strict=True)) for one in unknown)
         write_csv(folder / "unknown_labels.csv", UNKNOWN_LABELS, lines)
+    digest = hashlib.sha256((folder / "metadata.csv").read_bytes()).hexdigest()
+    (folder / "card.md").write_text(_card(rows, left_out, drawn, sources, vocabulary, digest, now), encoding="utf-8")
+    reasons = Counter(line["reason"] for line in left_out)
     notes = tuple(note for source in sources for note in source.notes)
     return Built(folder, Counter(row["split"] for row in rows), reasons, drawn.unseen_provider, notes, unknown)
 

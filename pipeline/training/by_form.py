@@ -1,5 +1,6 @@
 """What the form of the DAG `train_model` asks for. The steps hand on plain values: names, numbers, texts."""
 
+import shutil
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -8,21 +9,40 @@ from typing import Any
 from pipeline.database import connect, models
 from pipeline.errors import CriticalError
 from pipeline.settings import Settings
+from pipeline.training.assemble import build_dataset
 from pipeline.training.noise_report import report_noise
 from pipeline.training.steps import train
 
 
-def report_noise_of_form(*, form: Mapping[str, Any], run_id: str, settings: Settings) -> str:
+def dataset_of_form(*, form: Mapping[str, Any], run_id: str, now: datetime, settings: Settings) -> str:
+    """The folder to train on: the form's collection, or with `sources` a dataset below VAR_DIR/datasets, built once a run.
+
+    Raises CriticalError when the form names neither, and as `build_dataset` does.
+    """
+    named = (form["collection"] or "").strip()
+    collections = [Path(named)] if named else []
+    if not form["sources"]:
+        if not collections:
+            raise CriticalError("say which folder has the pictures and metadata.csv (collection), or name sources")
+        return named
+    folder = settings.var_dir / "datasets" / _word(run_id)
+    if not (folder / "card.md").exists():  # it is the last file that is written
+        shutil.rmtree(folder, ignore_errors=True)
+        build_dataset(collections, folder, settings=settings, now=now, sources=form["sources"], pictures=["lake"])
+    return str(folder)
+
+
+def report_noise_of_form(*, collection: str, form: Mapping[str, Any], run_id: str, settings: Settings) -> str:
     """The label-noise report below VAR_DIR/noise; returns its folder, or nothing where the form does not want one."""
     if not form["noise_report"]:
         return ""
-    folder = settings.var_dir / "noise" / "".join(letter if letter.isalnum() else "-" for letter in run_id)
-    return str(report_noise(_collection(form), form["recipe"], folder, settings=settings).folder)
+    folder = settings.var_dir / "noise" / _word(run_id)
+    return str(report_noise(Path(collection), form["recipe"], folder, settings=settings).folder)
 
 
-def train_from_form(*, form: Mapping[str, Any], now: datetime, settings: Settings) -> dict[str, Any]:
+def train_from_form(*, collection: str, form: Mapping[str, Any], now: datetime, settings: Settings) -> dict[str, Any]:
     """Train, register, release if the gate lets it pass: {name, version, released, refusal}."""
-    trained = train(_collection(form), form["recipe"], form["name"], settings=settings, now=now, again=form["again"])
+    trained = train(Path(collection), form["recipe"], form["name"], settings=settings, now=now, again=form["again"])
     bundle, verdict = trained.bundle, trained.verdict
     refusal = models.refusal(bundle.name, bundle.version, verdict.reasons) if verdict and not verdict.allowed else ""
     return {"name": bundle.name, "version": bundle.version, "released": trained.released, "refusal": refusal}
@@ -41,7 +61,5 @@ def overrule(*, trained: Mapping[str, Any], answer: Mapping[str, Any], settings:
     return f"{trained['name']} {trained['version']} is released on the word of {who}"
 
 
-def _collection(form: Mapping[str, Any]) -> Path:
-    if not (form["collection"] or "").strip():
-        raise CriticalError("collection: say which folder has the pictures and metadata.csv")
-    return Path(form["collection"].strip())
+def _word(run_id: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in run_id)

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.collection import read_collection
 from pipeline.database import connect, models
 from pipeline.errors import CriticalError
 from pipeline.settings import Settings
-from pipeline.training.by_form import overrule, report_noise_of_form, train_from_form
+from pipeline.training.by_form import dataset_of_form, overrule, report_noise_of_form, train_from_form
 from tests.conftest import NOW
 
 WORSE = "kind: scratch\nside_px: 32\nwidth: 4\nepochs: 1\nbatch_size: 64\nlearning_rate: 0.0001\nfolds: 2\nseed: 7\n"
+FORM = {
+    "collection": "", "sources": [], "recipe": "small", "name": "default", "again": False, "noise_report": False,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -63,9 +67,11 @@ def test_the_form_of_the_dag_trains_and_a_refusal_is_overruled_only_with_a_reaso
 ) -> None:
     (tmp_path / "worse.yaml").write_text(WORSE)
     settings = Settings(_env_file=None, var_dir=var, recipes_dir=tmp_path, target_precision=0.6)  # type: ignore[call-arg]
-    form = {"collection": str(small_collection), "recipe": "worse", "name": "default", "again": False, "noise_report": False}
-    assert report_noise_of_form(form=form, run_id="manual__1", settings=settings) == ""
-    trained = train_from_form(form=form, now=NOW, settings=settings)
+    form = FORM | {"collection": f"{small_collection} ", "recipe": "worse"}
+    collection = dataset_of_form(form=form, run_id="manual__1", now=NOW, settings=settings)
+    assert collection == str(small_collection)
+    assert report_noise_of_form(collection=collection, form=form, run_id="manual__1", settings=settings) == ""
+    trained = train_from_form(collection=collection, form=form, now=NOW, settings=settings)
     assert (trained["name"], trained["version"], trained["released"]) == ("default", 2, False)
     assert "macro average precision falls" in trained["refusal"]
     card = (var / "lake/models/default/2/card.md").read_text()
@@ -81,7 +87,24 @@ def test_the_form_of_the_dag_trains_and_a_refusal_is_overruled_only_with_a_reaso
     assert row is not None and (row["version"], row["gate"]["override"]["why"]) == (2, "the old one is gone")
 
 
-def test_the_form_asks_for_a_collection(tmp_path: Path) -> None:
-    form = {"collection": " ", "recipe": "small", "name": "default", "again": False, "noise_report": True}
-    with pytest.raises(CriticalError, match="which folder"):
-        train_from_form(form=form, now=NOW, settings=Settings(_env_file=None, var_dir=tmp_path))  # type: ignore[call-arg]
+def test_a_form_with_sources_builds_one_dataset_a_run_and_makes_a_cut_off_one_anew(
+    small_collection: Path, tmp_path: Path
+) -> None:
+    settings = Settings(_env_file=None, var_dir=tmp_path)  # type: ignore[call-arg]
+    (tmp_path / "sorted" / "coin").mkdir(parents=True)
+    shutil.copy(next(path for path in sorted(small_collection.rglob("*.jpg"))), tmp_path / "sorted/coin/one.jpg")
+    form = FORM | {"sources": [f"folders:{tmp_path / 'sorted'}"]}
+    (tmp_path / "datasets/manual--1").mkdir(parents=True)
+    (tmp_path / "datasets/manual--1/metadata.csv").write_text("cut off in the mid")
+    folder = Path(dataset_of_form(form=form, run_id="manual__1", now=NOW, settings=settings))
+    (row,) = read_collection(folder).rows
+    assert folder == tmp_path / "datasets/manual--1" and row.concepts == ("coin",)
+    written = (folder / "card.md").stat().st_mtime_ns
+    assert dataset_of_form(form=form, run_id="manual__1", now=NOW, settings=settings) == str(folder)
+    assert (folder / "card.md").stat().st_mtime_ns == written
+
+
+def test_the_form_asks_for_a_collection_or_sources(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, var_dir=tmp_path)  # type: ignore[call-arg]
+    with pytest.raises(CriticalError, match="which folder.*or name sources"):
+        dataset_of_form(form=FORM | {"collection": " "}, run_id="manual__1", now=NOW, settings=settings)
