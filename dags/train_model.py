@@ -1,8 +1,9 @@
 """# Train a model
 
-By hand or through the API: name a folder of labelled pictures, or other labelled data out of which one is built, and a
-recipe. The new version is registered, and released if it is no worse than the one in force. If it is worse a person is asked, with the reasons in front of them: releasing it
-all the same needs their words, which are kept with the version; otherwise the run ends with the refusal.
+By hand or through the API: name a folder of labelled pictures, or other labelled data that become one, and a recipe. The
+new version is registered, and released if it is no worse than the one in force. If it is worse a person is asked, with
+the reasons in front of them: releasing it all the same needs their words, which are kept with the version; otherwise the
+run ends with the refusal.
 """
 
 from datetime import timedelta

@@ -59,7 +59,7 @@ def training(recipes_dir):
             [],
             type="array",
             items={"type": "string", "pattern": "^[a-z-]+:."},
-            description="Other labelled data, a KIND:PATH a line (docs/datasets.md); with the collection they become one dataset.",
+            description="Other labelled data, KIND:PATH each (docs/datasets.md); with the collection they become one dataset.",
             examples=[["run:maps-and-coins", "label-studio:/var/lib/enrichment/export.json"]],
         ),
         "recipe": Param("small", type="string", enum=recipes, description="A recipe of vocab/recipes."),
