@@ -95,11 +95,11 @@ def _concepts(
     predictor: "Predictor", picture: "Image.Image", chosen: str | None, settings: Settings
 ) -> tuple[list["ShownConcept"], Any]:
     """The concepts to show, published ones first, with their maps; and the picture's embedding (1, width)."""
-    from pipeline.labels.decisions import Judge, load_policy
+    from pipeline.labels.decisions import Judge
     from pipeline.model.explain import maps_of
     from pipeline.model.preprocessing import network_input
     from pipeline.reporting.explanation import ShownConcept
-    from pipeline.vocabulary import load_vocabulary
+    from pipeline.vocabulary import load_policy, load_vocabulary
 
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     judge = Judge.of(predictor.bundle, vocabulary, load_policy(settings.policy_file), settings)

@@ -29,7 +29,7 @@ class ConceptRule:
 
     thresholds: Thresholds
     has_public_uri: bool
-    excluded: bool
+    held_back: Reason | None = None  # why the policy keeps the concept in the house
 
 
 def decide(
@@ -41,8 +41,8 @@ def decide(
     """
     if not (score >= floor or rank <= top):
         return Decision.DROP, "below_floor"
-    if rule.excluded:
-        return Decision.HIDDEN, Reason.EXCLUDED
+    if rule.held_back:
+        return Decision.HIDDEN, rule.held_back
     if not rule.has_public_uri:
         return Decision.HIDDEN, Reason.NO_PUBLIC_URI
     publish, review = rule.thresholds.publish, rule.thresholds.review

@@ -46,6 +46,11 @@ class Reason(StrEnum):
     NO_PUBLIC_URI = "no_public_uri"  # the concept has no URI to publish
     ABSTAINS = "abstains"  # the concept never reached the wanted precision
     EXCLUDED = "excluded"  # the policy keeps the concept in the house
+    NOT_ALLOWED = "not_allowed"  # the policy lets out only named concepts, and this is none of them
+    BLOCKED_TERM = "blocked_term"  # the concept's label holds a word that the policy does not let out
+    HELD_BACK = "held_back"  # at the door: the policy of today, or a bound on the number of annotations
+    WITHDRAWN = "withdrawn"  # a person took the statement back
+    TAKEN_DOWN = "taken_down"  # the record was forgotten at somebody's wish and must not come back
     POISONED = "poisoned"  # an impossible model result
     NO_NEIGHBOUR = "no_neighbour"  # no other picture to suggest
     REFUSED = "refused"  # the platform does not take the statement

@@ -2,40 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from pipeline.domain.label import ConceptRule, Decision, Thresholds, decide
 from pipeline.errors import CriticalError
 from pipeline.model.bundle import Bundle
 from pipeline.model.predictor import Floats
 from pipeline.settings import Settings
-from pipeline.vocabulary import Concept, Vocabulary
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What never leaves the house, whatever its score (`vocab/policy.yaml`)."""
-
-    excluded_concepts: frozenset[str]
-    abstain: frozenset[str]
-    publishable_rights: frozenset[str]
-
-
-def load_policy(path: Path) -> Policy:
-    """Read the policy; CriticalError that names the file."""
-    try:
-        value: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Policy(
-            excluded_concepts=frozenset(value["excluded_concepts"] or ()),
-            abstain=frozenset(value["abstain"] or ()),
-            publishable_rights=frozenset(value["publishable_rights"] or ()),
-        )
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise CriticalError(f"{path}: not a usable policy ({type(error).__name__}: {error})") from error
+from pipeline.vocabulary import Concept, Policy, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -61,7 +37,7 @@ class Judge:
             ConceptRule(
                 thresholds=Thresholds(None, head.thresholds.review) if head.slug in policy.abstain else head.thresholds,
                 has_public_uri=concept.body_uri is not None,
-                excluded=head.slug in policy.excluded_concepts,
+                held_back=held[0] if (held := policy.held_back(concept)) else None,
             )
             for head, concept in zip(bundle.heads, concepts, strict=True)
         ]

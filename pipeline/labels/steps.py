@@ -11,7 +11,7 @@ from pipeline.datasets.run import Run
 from pipeline.datasets.schemas import LABELS, RECORD_LABELS, features_schema
 from pipeline.datasets.stage import Batch, Counts, Result, merge_results, plan_stage, publish_stage, run_batch
 from pipeline.domain.label import Decision
-from pipeline.labels.decisions import Judge, load_policy, record_rows
+from pipeline.labels.decisions import Judge, record_rows
 from pipeline.labels.reader import ImageBatch, read_batches, usable_images
 from pipeline.model.bundle import Bundle, load_bundle
 from pipeline.model.predictor import Prediction, Predictor
@@ -19,7 +19,7 @@ from pipeline.model.registry import bundle_in_force
 from pipeline.quality.gates import check_parts
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
-from pipeline.vocabulary import load_vocabulary
+from pipeline.vocabulary import load_policy, load_vocabulary
 
 STAGE = "labels"
 _SETTINGS = ("hidden_floor", "hidden_top")

@@ -214,7 +214,8 @@ def test_any_text_has_a_rights_category(text: str) -> None:
 def rule(
     publish: float | None = 0.8, review: float | None = 0.5, *, public: bool = True, excluded: bool = False
 ) -> ConceptRule:
-    return ConceptRule(Thresholds(publish, review), has_public_uri=public, excluded=excluded)
+    held_back = Reason.EXCLUDED if excluded else None
+    return ConceptRule(Thresholds(publish, review), has_public_uri=public, held_back=held_back)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 
 from pipeline.domain.label import Thresholds
 from pipeline.errors import CriticalError
-from pipeline.labels.decisions import Judge, Policy, load_policy, record_rows
+from pipeline.labels.decisions import Judge, record_rows
 from pipeline.model.bundle import Bundle, ConceptHead
 from pipeline.settings import Settings
-from pipeline.vocabulary import Vocabulary, load_vocabulary
+from pipeline.vocabulary import Policy, Vocabulary, load_policy, load_vocabulary
 
 PROJECT = Path(__file__).resolve().parents[2]
 OPEN = frozenset({"open"})
