@@ -1,20 +1,24 @@
 """The publication ledger: one row per record × concept × target, and the only way its state changes.
 
 planned → sending → sent | duplicate | refused. A row in `sending` after a crash is resolved by asking the
-platform, never by sending again blindly.
+platform, never by sending again blindly. `held` rows may not be sent for now; what stands on the platform is changed
+(`updating`), taken back by a later decision (`retracting`, then held) or by a person (`withdrawing`, then withdrawn).
+These three may be done twice without harm, so a crash needs no more than doing them again.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, and_, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pipeline.database.connection import begin_writing
 from pipeline.database.tables import ledger
+from pipeline.errors import CriticalError
 
 CHUNK = 500
 
@@ -27,15 +31,30 @@ class State(StrEnum):
     SENT = "sent"
     DUPLICATE = "duplicate"  # someone else has already said the same; theirs is never touched
     REFUSED = "refused"
+    HELD = "held"  # not there, and not to be sent for now; a later run may send it
+    UPDATING = "updating"  # there, to be changed
+    RETRACTING = "retracting"  # there, to be deleted because a later decision is another one
+    WITHDRAWING = "withdrawing"  # there, to be deleted because a person said so
+    WITHDRAWN = "withdrawn"  # taken back by a person: not sent again unless a person says so
+    GONE = "gone"  # somebody else has removed it there: not sent again
 
 
-OPEN = (State.PLANNED, State.SENDING)
+OPEN = (State.PLANNED, State.SENDING, State.UPDATING, State.RETRACTING)  # what a run's batches work at
+THERE = (State.SENDING, State.SENT, State.UPDATING, State.RETRACTING, State.WITHDRAWING)  # may stand on the platform
+# From which states a plan may bring a row into a state; a row in any other stays as it is.
+_BEFORE = {
+    State.PLANNED: (State.PLANNED, State.HELD),
+    State.HELD: (State.PLANNED, State.HELD),
+    State.SENT: (State.SENT,),
+    State.UPDATING: (State.SENT, State.UPDATING),
+    State.RETRACTING: (State.SENDING, State.SENT, State.UPDATING, State.RETRACTING),
+}
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One row to be."""
+    """One row to be. `provider` and `data_provider` are the record's aggregator and institution."""
 
     record_id: str
     concept_uri: str
@@ -46,29 +65,46 @@ class Statement:
     model_name: str
     model_version: str
     run_id: str
+    provider: str = ""
+    data_provider: str = ""
+
+
+# What a row takes over from a newer statement; the row of one that is retracted still says who had made it.
+_RESTATED = ("body_uri", "score", "model_name", "model_version", "run_id", "provider", "data_provider")
 
 
 def plan(engine: Engine, statements: Iterable[Statement], *, now: datetime) -> tuple[int, int]:
     """Add the statements that are not in the ledger yet; returns (new, already known). Idempotent."""
-    total = 0
-    with engine.begin() as connection:
+    with engine.connect() as connection:
         before = connection.scalar(select(func.count()).select_from(ledger)) or 0
-        for chunk in _chunks(statements, CHUNK):
-            rows = [
-                {
-                    **statement.__dict__,
-                    "state": State.PLANNED,
-                    "attempts": 0,
-                    "last_error": "",
-                    "created_at": now,
-                    "updated_at": now,
-                }
-                for statement in chunk
-            ]
-            connection.execute(_insert_missing(connection), rows)
-            total += len(rows)
+    total = bring(engine, State.PLANNED, ((statement, "") for statement in statements), now=now)
+    with engine.connect() as connection:
         new = (connection.scalar(select(func.count()).select_from(ledger)) or 0) - before
     return new, total - new
+
+
+def bring(engine: Engine, state: State, statements: Iterable[tuple[Statement, str]], *, now: datetime) -> int:
+    """Bring statements, each with its reason, into a state that a plan may give them; returns how many were handed in.
+
+    What is not in the ledger is added; a row in a state from which there is no way stays as it is.
+    """
+    total = 0
+    for chunk in _chunks(statements, CHUNK):
+        rows = [
+            {
+                **statement.__dict__,
+                "state": state,
+                "attempts": 0,
+                "last_error": why[:500],
+                "created_at": now,
+                "updated_at": now,
+            }
+            for statement, why in chunk
+        ]
+        with begin_writing(engine) as connection:
+            connection.execute(_upsert(connection, state), rows)
+        total += len(rows)
+    return total
 
 
 def assign(
@@ -96,11 +132,17 @@ def open_records(engine: Engine, batch: str) -> list[str]:
         return list(connection.scalars(query.order_by(ledger.c.record_id)))
 
 
+def in_states(
+    engine: Engine, batch: str, states: Sequence[State], *, after: int = 0, limit: int | None = None
+) -> list[dict[str, Any]]:
+    """Rows of a batch (ids > `after`) in some states."""
+    query = select(ledger).where(ledger.c.batch == batch, ledger.c.state.in_(states), ledger.c.id > after)
+    return _rows(engine, query.order_by(ledger.c.id).limit(limit))
+
+
 def interrupted(engine: Engine, batch: str) -> list[dict[str, Any]]:
-    """Rows of a batch that a crash left in `sending`."""
-    query = select(ledger).where(ledger.c.batch == batch, ledger.c.state == State.SENDING).order_by(ledger.c.id)
-    with engine.connect() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    """Rows of a batch that a crash, or a lost reply, left in `sending`."""
+    return in_states(engine, batch, (State.SENDING,))
 
 
 def claim(engine: Engine, batch: str, *, after: int, limit: int, now: datetime) -> list[dict[str, Any]]:
@@ -122,7 +164,7 @@ def claim(engine: Engine, batch: str, *, after: int, limit: int, now: datetime) 
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of a claimed row; `created` says whether the platform has stored it just now."""
+    """What became of a row; `created` says whether the platform has stored it just now."""
 
     id: int
     state: State
@@ -131,21 +173,113 @@ class Settled:
     created: bool = False
 
 
-def settle(engine: Engine, batch: str, outcomes: Sequence[Settled], *, now: datetime) -> None:
-    """Write down what became of claimed rows, in one transaction; rows that are not the batch's any more stay as they are."""
+def settle(
+    engine: Engine, batch: str, outcomes: Sequence[Settled], *, now: datetime, before: Sequence[State] = (State.SENDING,)
+) -> list[Settled]:
+    """Write down what became of rows that were in one of the states `before`, in one transaction.
+
+    Rows that are not the batch's any more, or whose state somebody has changed meanwhile, stay as they are; their outcomes
+    are returned.
+    """
+    late: list[Settled] = []
     with engine.begin() as connection:
         for outcome in outcomes:
             values: dict[str, Any] = {"state": outcome.state, "last_error": outcome.error[:500], "updated_at": now}
-            if outcome.remote_id:
+            if outcome.state in (State.HELD, State.WITHDRAWN, State.GONE):
+                values["remote_id"] = None  # where it stands now: nowhere
+            elif outcome.remote_id:
                 values["remote_id"] = outcome.remote_id
-            connection.execute(update(ledger).where(ledger.c.id == outcome.id, ledger.c.batch == batch).values(values))
+            mine = and_(ledger.c.id == outcome.id, ledger.c.batch == batch, ledger.c.state.in_(before))
+            if connection.execute(update(ledger).where(mine).values(values)).rowcount == 0:
+                late.append(outcome)
+    return late
+
+
+def row(engine: Engine, identity: int) -> dict[str, Any]:
+    """One row by its number."""
+    return _rows(engine, select(ledger).where(ledger.c.id == identity))[0]
 
 
 def find(engine: Engine, target: str, record_ids: Sequence[str]) -> list[dict[str, Any]]:
     """All rows of some records (at most a few hundred at a time)."""
-    query = select(ledger).where(ledger.c.target == target, ledger.c.record_id.in_(record_ids)).order_by(ledger.c.id)
-    with engine.connect() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    return _rows(
+        engine, select(ledger).where(ledger.c.target == target, ledger.c.record_id.in_(record_ids)).order_by(ledger.c.id)
+    )
+
+
+# --- Taking back ---
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which statements: those for which everything holds that is said. `provider` is an aggregator or an institution."""
+
+    model_name: str = ""
+    model_version: str = ""
+    concept_uri: str = ""
+    provider: str = ""
+    record_id: str = ""
+    run_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not any(self.__dict__.values()):
+            raise CriticalError("say which statements: a model, a concept, a provider, a record or a run")
+        if self.model_version and not self.model_name:
+            raise CriticalError("a version needs the name of its model")
+
+    @property
+    def where(self) -> Any:
+        """The condition on the ledger's rows."""
+        columns = ("model_name", "model_version", "concept_uri", "record_id", "run_id")
+        said = [ledger.c[name] == getattr(self, name) for name in columns if getattr(self, name)]
+        if self.provider:
+            said.append(or_(ledger.c.provider == self.provider, ledger.c.data_provider == self.provider))
+        return and_(*said)
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{name.removesuffix('_uri').replace('_', ' ')} {value}" for name, value in self.__dict__.items() if value
+        )
+
+
+def tally(engine: Engine, choice: Choice) -> list[dict[str, Any]]:
+    """How many statements stand how, by target, concept, institution and state."""
+    by = (ledger.c.target, ledger.c.concept_uri, ledger.c.data_provider, ledger.c.state)
+    query = select(*by, func.count().label("statements")).where(choice.where).group_by(*by).order_by(*by)
+    return _rows(engine, query)
+
+
+def begin_withdrawal(
+    engine: Engine, choice: Choice, targets: Sequence[str], *, batch: str, why: str, now: datetime
+) -> tuple[int, int]:
+    """Take back the choice's statements at these targets: (those that may stand there and are to be deleted, the others).
+
+    Whoever was about to send one of them loses it to `batch`. What was never sent is withdrawn at once.
+    """
+    ours = and_(choice.where, ledger.c.target.in_(targets))
+    values = {"last_error": why[:500], "updated_at": now}
+    there = and_(ours, ledger.c.state.in_(THERE))
+    waiting = and_(ours, ledger.c.state.in_((State.PLANNED, State.HELD)))
+    with begin_writing(engine) as connection:
+        # The waiting ones first: what is claimed between the two is found by the second.
+        never_sent = connection.execute(update(ledger).where(waiting).values(**values, state=State.WITHDRAWN)).rowcount
+        sent = connection.execute(update(ledger).where(there).values(**values, state=State.WITHDRAWING, batch=batch)).rowcount
+    return sent, never_sent
+
+
+def allow_again(engine: Engine, choice: Choice, *, now: datetime) -> int:
+    """Withdrawn statements may be sent again by the next run that makes them; returns how many."""
+    withdrawn = and_(choice.where, ledger.c.state == State.WITHDRAWN)
+    values = {"state": State.HELD, "last_error": "was withdrawn, may be sent again", "updated_at": now}
+    with begin_writing(engine) as connection:
+        return connection.execute(update(ledger).where(withdrawn).values(values)).rowcount
+
+
+def forget(engine: Engine, choice: Choice) -> int:
+    """Remove the choice's rows that do not stand on any platform of ours any more; returns how many are left."""
+    with begin_writing(engine) as connection:
+        connection.execute(delete(ledger).where(choice.where, ledger.c.state.not_in(THERE)))
+        return connection.scalar(select(func.count()).select_from(ledger).where(choice.where)) or 0
 
 
 def _takeable(engine: Engine, keys: Iterable[tuple[str, str]], target: str, run_id: str, expired: datetime) -> Iterator[int]:
@@ -158,9 +292,22 @@ def _takeable(engine: Engine, keys: Iterable[tuple[str, str]], target: str, run_
                 yield row["id"]
 
 
-def _insert_missing(connection: Connection) -> Any:
+def _upsert(connection: Connection, state: State) -> Any:
     dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(ledger).on_conflict_do_nothing(index_elements=["record_id", "concept_uri", "target"])
+    insert = dialect.insert(ledger)
+    new: Mapping[str, Any] = insert.excluded
+    changed = {name: new[name] for name in ("state", "last_error")}
+    if state != State.RETRACTING:
+        changed |= {name: new[name] for name in _RESTATED}
+    # A lease runs from the last thing that happened to a row; being planned once more is nothing.
+    changed["updated_at"] = case((ledger.c.state == state, ledger.c.updated_at), else_=new["updated_at"])
+    from_here = or_(*(ledger.c.state == one for one in _BEFORE[state]))  # a list cannot be bound for many rows at once
+    return insert.on_conflict_do_update(index_elements=["record_id", "concept_uri", "target"], set_=changed, where=from_here)
+
+
+def _rows(engine: Engine, query: Any) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -58,8 +58,23 @@ ledger = Table(
     Column("last_error", Text, nullable=False, default=""),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
+    Column("provider", Text, nullable=False, server_default=""),  # of the record: its aggregator, and its institution
+    Column("data_provider", Text, nullable=False, server_default=""),
     UniqueConstraint("record_id", "concept_uri", "target", name="uq_ledger_statement"),
     Index("ix_ledger_work", "batch", "state", "id"),
+    Index("ix_ledger_concept", "target", "concept_uri"),
+)
+
+# What was taken down: nothing of it is harvested or published again.
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("kind", String(20), nullable=False),  # record, provider
+    Column("name", String(500), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    UniqueConstraint("kind", "name", name="uq_tombstone"),
 )
 
 model_versions = Table(
