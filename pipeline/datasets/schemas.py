@@ -210,6 +210,26 @@ ANNOTATIONS = _schema(
     **_RUN,
 )
 
+FEEDBACK = _schema(
+    1,
+    record_id=_TEXT,
+    concept_uri=(_TEXT,),  # None: the vocabulary has no such concept, and `label` is the word of the source
+    label=_TEXT,
+    proposed_by=_TEXT,  # machine, human
+    model_name=_TEXT,  # as the export has it; empty for people
+    model_version=_TEXT,
+    score=(pa.float32(),),
+    up=pa.int64(),
+    down=pa.int64(),
+    certainty=(pa.float32(),),  # that it is so, by Dawid and Skene's model, where annotators are told apart
+    verdict=_TEXT,  # accepted, rejected, undecided
+    rule=_TEXT,
+    platform=_TEXT,
+    campaign=_TEXT,
+    stated_at=(_TIME,),
+    **_RUN,
+)
+
 
 def features_schema(width: int) -> pa.Schema:
     """The `features` schema for embeddings of `width` float16 values."""
@@ -232,5 +252,6 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "record_labels": RECORD_LABELS,
     "suggestions": SUGGESTIONS,
     "annotations": ANNOTATIONS,
+    "feedback": FEEDBACK,
     "outcomes": OUTCOMES,
 }

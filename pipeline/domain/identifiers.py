@@ -9,6 +9,9 @@ from pipeline.errors import PermanentError
 ITEM_BASE = "http://data.europeana.eu/item"
 RECORD_ID = re.compile(r"/[^/\s]+/[^/\s]+")  # of any source
 RECORD_OF_EUROPEANA = re.compile(r"/[A-Za-z0-9_]+/[A-Za-z0-9_.~%-]+")
+_RECORD_OF_URI = re.compile(
+    r"https?://(?:data|www)\.europeana\.eu/(?:[a-z]{2}/)?(?:item|portal/record|portal/[a-z]{2}/record)(/[^/\s?#]+/[^/\s?#]+)"
+)
 ANNOTATION_BASE = "http://data.europeana.eu/annotation"
 _CANONICAL_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:heritage-enrichment:annotation")
 
@@ -32,6 +35,15 @@ def item_uri(record_id: str) -> str:
     if not is_item(record_id):
         raise PermanentError(f"{record_id!r} is not a Europeana record id, so it cannot be an annotation target")
     return f"{ITEM_BASE}{record_id}"
+
+
+def record_of(text: str) -> str:
+    """`/dataset/local` of a record id or of any URI of the record at Europeana; empty when it is neither."""
+    text = text.strip()
+    found = _RECORD_OF_URI.match(text)
+    if found:
+        return found[1].removesuffix(".html")
+    return text if RECORD_ID.fullmatch(text) else ""
 
 
 def is_item(record_id: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import CriticalError
 
-SELECTION_KINDS = ("query", "concept", "dataset", "gallery", "with_collection", "folder", "links")
+SELECTION_KINDS = ("query", "concept", "dataset", "gallery", "with_collection", "folder", "links", "feedback")
 SCOPE_MODES = ("pending", "ids", "window", "full")
 
 

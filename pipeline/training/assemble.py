@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.collection import CollectionRow
+from pipeline.crowd.labels import read_meanings
 from pipeline.domain.identifiers import image_id
 from pipeline.errors import CriticalError
 from pipeline.imaging.examine import Examiner, rules_of
@@ -26,7 +27,6 @@ from pipeline.reporting.progress import Progress
 from pipeline.reporting.truth import known_labels
 from pipeline.settings import Settings
 from pipeline.training.sources import Beside, Labelled, Source, open_source, read_collection_folder
-from pipeline.training.sources.labels import read_meanings
 from pipeline.training.sources.pictures import Pictures
 from pipeline.training.splits import Example, Splits, draw_splits, most_held_out
 from pipeline.training.tables import write_csv

@@ -29,9 +29,11 @@ from pipeline.model.examples import keep_examples
 from pipeline.model.predictor import Predictor
 from pipeline.model.preprocessing import PREPROCESSING_VERSION
 from pipeline.model.soundness import check_sound
+from pipeline.reporting.thresholds import choose_thresholds
 from pipeline.reporting.truth import unknown_concepts
 from pipeline.settings import Settings
 from pipeline.storage import ObjectStore
+from pipeline.training.calibration import logit, platt
 from pipeline.training.card import model_card
 from pipeline.training.compare import Judged
 from pipeline.training.curves import curves_svg
@@ -40,7 +42,6 @@ from pipeline.training.evaluate import basic_figures, predict
 from pipeline.training.fit import Fitted, fit
 from pipeline.training.gate import Verdict, hold_against
 from pipeline.training.recipes import Recipe, load_recipe, on_backbone
-from pipeline.training.thresholds import choose_thresholds, logit, platt
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 log = structlog.get_logger()

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.collection import read_collection
+from pipeline.crowd.labels import Labels
 from pipeline.domain.scope import ConceptQuery, Selection
 from pipeline.errors import CriticalError
 from pipeline.settings import Settings
 from pipeline.training.assemble import build_dataset
-from pipeline.training.sources.labels import Labels
 from pipeline.vocabulary import load_vocabulary
 from tests.integration.pictures import (
     EVERYTHING,

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.crowd.ballots import Ballots, Question, decide, verdicts
+from pipeline.crowd.labels import Labels, read_meanings
+from pipeline.domain.identifiers import record_of
 from pipeline.errors import CriticalError
 from pipeline.settings import PROJECT_ROOT, Settings
 from pipeline.training.sources import Beside, Source, open_source
-from pipeline.training.sources.ballots import Ballots, Question, decide, verdicts
-from pipeline.training.sources.labels import Labels, read_meanings
 from pipeline.training.sources.pictures import Pictures
-from pipeline.training.sources.rows import made_up_record, record_of
+from pipeline.training.sources.rows import made_up_record
 from pipeline.vocabulary import load_vocabulary
 
 VOCABULARY = load_vocabulary(PROJECT_ROOT / "vocab" / "concepts.yaml", base_url="urn:test")

@@ -12,10 +12,11 @@ from PIL import Image
 from pipeline.collection import read_collection
 from pipeline.domain.label import Thresholds
 from pipeline.errors import CriticalError
+from pipeline.reporting.thresholds import choose_thresholds, wilson_lower_bound
 from pipeline.settings import Settings
+from pipeline.training.calibration import IDENTITY, logit, platt
 from pipeline.training.dataset import load_images
 from pipeline.training.recipes import load_recipe, on_backbone
-from pipeline.training.thresholds import IDENTITY, choose_thresholds, logit, platt, wilson_lower_bound
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 PROJECT = Path(__file__).resolve().parents[2]

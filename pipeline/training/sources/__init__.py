@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import CriticalError
 from pipeline.training.sources.beside import Beside
 from pipeline.training.sources.collection import read_collection_folder
+from pipeline.training.sources.feedback import read_feedback
 from pipeline.training.sources.folders import read_folders
 from pipeline.training.sources.label_studio import read_label_studio
 from pipeline.training.sources.lake import read_lake, read_run
@@ -26,6 +27,7 @@ KINDS: Mapping[str, Callable[[str, Beside], Source]] = {
     "pilot": lambda text, beside: read_pilot(Path(text), beside),
     "votes": lambda text, beside: read_votes(Path(text), beside),
     "lake": read_lake,
+    "feedback": read_feedback,
     "run": read_run,
 }
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipeline.crowd.labels import Labels
 from pipeline.settings import Settings
-from pipeline.training.sources.labels import Labels
 from pipeline.training.sources.pictures import Pictures
 from pipeline.vocabulary import Vocabulary
 

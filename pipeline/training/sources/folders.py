@@ -4,10 +4,11 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pipeline.crowd.labels import Labels
+from pipeline.domain.identifiers import record_of
 from pipeline.errors import CriticalError
 from pipeline.training.sources.beside import Beside
-from pipeline.training.sources.labels import Labels
-from pipeline.training.sources.rows import Labelled, Picture, Source, labelled, made_up_record, record_of
+from pipeline.training.sources.rows import Labelled, Picture, Source, labelled, made_up_record
 
 
 def read_folders(path: Path, beside: Beside) -> Source:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.collection import CollectionRow
+from pipeline.crowd.csv_lines import csv_lines
+from pipeline.crowd.labels import Labels
 from pipeline.datasets.lake import Lake, open_lake
 from pipeline.datasets.run import Run
 from pipeline.domain.identifiers import RECORD_ID
 from pipeline.errors import CriticalError
 from pipeline.settings import Settings
 from pipeline.training.sources.beside import Beside
-from pipeline.training.sources.csv_lines import csv_lines
-from pipeline.training.sources.labels import Labels
 from pipeline.training.sources.rows import Labelled, Picture, Source, labelled
 
 _ADVICE = "name labels and run as lake:LABELS.csv@RUN; the CSV has record_id,concepts and perhaps not_annotated,group,split"

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.crowd.csv_lines import csv_lines
+from pipeline.crowd.labels import Labels
+from pipeline.domain.identifiers import record_of
 from pipeline.errors import CriticalError
 from pipeline.training.sources.beside import Beside
-from pipeline.training.sources.csv_lines import csv_lines
-from pipeline.training.sources.labels import Labels
 from pipeline.training.sources.pictures import Pictures
-from pipeline.training.sources.rows import Labelled, Source, labelled, record_of
+from pipeline.training.sources.rows import Labelled, Source, labelled
 
 _ADVICE = "a CSV of the pilot has category,skos_concept,URI,ID,URL, with blanks between several categories"
 

@@ -8,11 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.collection import CollectionRow
-from pipeline.domain.identifiers import RECORD_ID
-
-_OF_URI = re.compile(
-    r"https?://(?:data|www)\.europeana\.eu/(?:[a-z]{2}/)?(?:item|portal/record|portal/[a-z]{2}/record)(/[^/\s?#]+/[^/\s?#]+)"
-)
 
 
 @dataclass(frozen=True)
@@ -68,15 +63,6 @@ def labelled(record_id: str, picture: Picture, concepts: tuple[str, ...], unknow
     row = picture.known or CollectionRow(record_id, "")
     row = replace(row, record_id=record_id, concepts=concepts, not_annotated=unknown, group=record_id, split="", line=line)
     return Labelled(replace(row, image_file=picture.file.name if picture.file else ""), picture)
-
-
-def record_of(text: str) -> str:
-    """`/dataset/local` of a record id or of any URI of the record at Europeana; empty when it is neither."""
-    text = text.strip()
-    found = _OF_URI.match(text)
-    if found:
-        return found[1].removesuffix(".html")
-    return text if RECORD_ID.fullmatch(text) else ""
 
 
 def made_up_record(dataset: str, local: str) -> str:

@@ -32,6 +32,17 @@ class Ballots:
         self.yes.update(set(concepts))
 
 
+@dataclass(frozen=True)
+class Answer:
+    """One person's answer to a question about one picture. `who` is a number that means nothing outside this process."""
+
+    picture: str
+    question: str
+    who: int
+    concepts: frozenset[str]
+    readable: bool
+
+
 def decide(yes: int, no: int, asked: int, *, fewest: int) -> bool | None:
     """What more than half of those asked say; None on a tie, or when fewer than `fewest` were asked."""
     if asked < max(fewest, 1):

@@ -2,12 +2,29 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.crowd.csv_lines import csv_lines
 from pipeline.errors import CriticalError
-from pipeline.training.sources.csv_lines import csv_lines
 from pipeline.vocabulary import Vocabulary
+
+_YES_OR_NO = {"yes": True, "no": False}
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """An answer in concepts (slugs); `about` is the one that a yes or no was about, empty for other answers."""
+
+    chosen: frozenset[str]
+    readable: bool
+    about: str = ""
+
+    @property
+    def offered(self) -> frozenset[str]:
+        """What it shows to have stood to choose from."""
+        return self.chosen | {self.about} if self.about else self.chosen
 
 
 class Labels:
@@ -44,6 +61,24 @@ class Labels:
         """The slugs, and whether the labels say anything at all: one is known at least."""
         found = [self.concept(label, question=question) for label in labels]
         return {slug for slug in found if slug}, any(slug is not None for slug in found)
+
+    def first_known(self, words: Sequence[str]) -> str | None:
+        """The slug of the first of several names of one thing that is known; where none is, the first is counted."""
+        for word in words:
+            if slug := self.peek(word):
+                return slug
+        if words:
+            self.concept(words[0])
+        return None
+
+    def answer(self, chosen: Sequence[str], *, question: str, concept: str = "") -> Meaning:
+        """What an answer says. A yes or no is about `concept`, that which goes with the picture, unless `meanings` say else."""
+        said = chosen[0].strip().casefold() if len(chosen) == 1 else ""
+        if concept and said in _YES_OR_NO and self.peek(chosen[0], question=question) is None:
+            about = self.concept(concept) or ""
+            return Meaning(frozenset({about} if about and _YES_OR_NO[said] else ()), bool(about), about)
+        slugs, readable = self.concepts(chosen, question=question)
+        return Meaning(frozenset(slugs), readable)
 
     @property
     def all(self) -> set[str]:
