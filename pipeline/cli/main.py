@@ -14,6 +14,7 @@ from rich.console import Console
 from pipeline.cli import harvest_commands
 from pipeline.cli.dataset import dataset
 from pipeline.cli.explain import explain
+from pipeline.cli.feedback import feedback
 from pipeline.cli.images import images
 from pipeline.cli.model import REFUSED, model, show_trained
 from pipeline.errors import EnrichmentError, RefusedReleaseError
@@ -28,6 +29,7 @@ for name, group in {
     "model": model,
     "dataset": dataset,
     "images": images,
+    "feedback": feedback,
     "source": harvest_commands.source,
 }.items():
     app.add_typer(group, name=name)

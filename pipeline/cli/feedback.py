@@ -1,0 +1,110 @@
+"""`enrich feedback …`: what people say of labels comes in, is measured, and decides what they are asked next."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from pipeline.settings import Settings
+
+feedback = typer.Typer(no_args_is_help=True, help="Votes and answers of people: into the lake, into figures, and what to ask.")
+out = Console()
+_SHOWN = 10  # problems, words
+
+
+@feedback.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="The export of a campaign or a project, as it came.")],
+    kind: Annotated[str, typer.Option("--from", help="crowdheritage (JSON), zooniverse (CSV) or label-studio (JSON).")],
+    accept: Annotated[
+        str,
+        typer.Option(help="When a tag is accepted: majority, net:N (at least N more for than against), platform, dawid-skene."),
+    ] = "majority",
+    campaign: Annotated[
+        str, typer.Option(help="Exports of one campaign follow each other; those of several stand beside each other.")
+    ] = "",
+    labels: Annotated[
+        Path | None, typer.Option(help="A CSV label,concept: what labels mean that the vocabulary does not have.")
+    ] = None,
+    fewest_votes: Annotated[
+        int | None, typer.Option("--min-votes", min=1, help="So many votes decide; zooniverse takes 3, other kinds 1.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count, write nothing into the lake.")] = False,
+    figures_file: Annotated[Path | None, typer.Option("--json", help="Write the counts to this file.")] = None,
+) -> None:
+    """Read what people said of tags: counts by accept rule side by side, and verdicts into the lake. No name is kept.
+
+    Examples:  enrich feedback import --from crowdheritage campaign.json --dry-run --json counts.json
+      ·  enrich feedback import --from zooniverse classifications.csv --accept dawid-skene
+    """
+    from pipeline.feedback.steps import Wish, import_feedback, look_at
+
+    wish = Wish(file, kind, accept, campaign, labels, fewest_votes)
+    if dry_run:
+        said, figures = look_at(wish, settings=Settings())
+        _show(figures, said.problems, said.notes, asdict(said.annotators) if said.annotators else None)
+        out.print("a dry run: nothing was written into the lake")
+    else:
+        imported = import_feedback(wish, settings=Settings(), now=datetime.now(UTC))
+        figures, report = imported.report["figures"], imported.report
+        _show(figures, report["problems"], report["notes"], report["annotators"])
+        _show_verdicts(report, is_new=imported.is_new)
+    if figures_file is not None:
+        figures_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def _show(
+    figures: Mapping[str, Any], problems: Sequence[str], notes: Sequence[str], annotators: Mapping[str, Any] | None
+) -> None:
+    """The counts and the rules as a table, and a line for everything that was not taken."""
+    table = Table(
+        Column("accepted by", no_wrap=True), Column("machine tags", justify="right"), Column("human tags", justify="right")
+    )
+    for rule, counts in figures["accepted"].items():
+        table.add_row(rule, *(_share(counts[kind], figures[kind]) for kind in ("machine", "human")))
+    table.add_section()
+    table.add_row("all", f"{figures['machine']:,}", f"{figures['human']:,}")
+    out.print(table)
+    errors = f", {figures['errors']:,} cannot be read" if figures["errors"] else ""
+    out.print(
+        f"{figures['annotations']:,} annotations{errors}; {figures['unvoted']:,} without votes (an export of WITH shows ties "
+        f"so, too), {figures['tied']:,} tied",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for problem in problems[:_SHOWN]:
+        out.print(f"error: {problem}", markup=False, highlight=False, soft_wrap=True)
+    if len(problems) > _SHOWN:
+        out.print(f"and {figures['errors'] - _SHOWN:,} more errors")
+    for note in notes:
+        out.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    if annotators:
+        out.print(
+            f"{annotators['count']:,} annotators; {annotators['median_agreement']:.0%} of the answers of the one in the middle "
+            f"agree with the outcome, {annotators['lowest_agreement']:.0%} of those of the one who differs most",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count:,} ({count / total:.1%})" if total else "–"
+
+
+def _show_verdicts(report: Mapping[str, Any], *, is_new: bool) -> None:
+    verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in report["verdicts"].items()) or "none"
+    out.print(f"verdicts by {report['rule']}: {verdicts}", highlight=False, soft_wrap=True)
+    unknown = list(report["unknown_labels"].items())
+    if unknown:
+        words = ", ".join(f"{word!r} ({count:,})" for word, count in unknown[:_SHOWN])
+        out.print(
+            f"not in the vocabulary (--labels says what they mean): {words}", markup=False, highlight=False, soft_wrap=True
+        )
+    state = "written" if is_new else "this export was imported before: nothing has changed"
+    out.print(f"{report['run_id']}: {state}", highlight=False, soft_wrap=True)
