@@ -100,18 +100,30 @@ def frozen_backbone(name: str, side_px: int, weights: str | Path | None) -> Any:
     return k.Model(inputs, k.layers.Identity(name="embedding")(pooled))
 
 
-def joined(name: str, side_px: int, trunk: Any, branches: Sequence[Any], *, mirror: bool, single: bool) -> Any:
+def joined(
+    name: str, side_px: int, trunk: Any, branches: Sequence[Any], *, mirror: bool, single: bool, last_share: float = 0.0
+) -> Any:
     """One network of a shared trunk and branches (activations in, [logits, embedding] out), whose outputs are averaged.
 
     With `mirror` the picture's mirror image is looked at, too. `single`: of the concepts exactly one is true.
+    `last_share`: the share of the last branch in the logits; 0: it is one like the others. In the embedding it always is.
     """
     k = keras()
     inputs = k.Input((side_px, side_px, 3), dtype="uint8", name="pixels")
     x = prepared(name, inputs)
     activations = [trunk(view, training=False) for view in ([x, x[:, :, ::-1, :]] if mirror else [x])]
-    found = [branch(one, training=False) for one in activations for branch in branches]
-    logits, embeddings = zip(*found, strict=True)
-    mean, embedding = (k.layers.Average()(list(many)) if len(many) > 1 else many[0] for many in (logits, embeddings))
+    found = [[branch(one, training=False) for one in activations] for branch in branches]
+
+    def average(of: Sequence[Sequence[Any]], output: int) -> Any:
+        every = [one[output] for views in of for one in views]
+        return k.layers.Average()(every) if len(every) > 1 else every[0]
+
+    embedding = average(found, 1)
+    if last_share:
+        shares = ((found[:-1], 1 - last_share), (found[-1:], last_share))
+        mean = k.layers.Add()([k.layers.Rescaling(share, dtype="float32")(average(part, 0)) for part, share in shares])
+    else:
+        mean = average(found, 0)
     return k.Model(
         inputs,
         {

@@ -49,7 +49,7 @@ def fit(train: LabelledImages, recipe: Recipe, settings: Settings, *, resumed_in
         return _fit_small(train, recipe, settings)
     if recipe.kind == "frozen":
         return _fit_heads(train, recipe, settings)
-    folds = list(_folds(train, recipe.folds, recipe.seed))
+    folds = list(_folds(train, recipe))
     found = transfer(train.pixels, train.truth, folds, recipe, settings, resumed_in=resumed_in)
     if recipe.single_label:
         shares = np.exp(found.logits - found.logits.max(axis=1, keepdims=True))
@@ -57,16 +57,14 @@ def fit(train: LabelledImages, recipe: Recipe, settings: Settings, *, resumed_in
     return Fitted(found.network, 1 / (1 + np.exp(-found.logits)), found.epochs)
 
 
-def _folds(
-    train: LabelledImages, count: int, seed: int | None = None
-) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """(fit on, score) rows, shuffled where there is a seed; no group is on both sides."""
+def _folds(train: LabelledImages, recipe: Recipe) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+    """(fit on, score) rows of shuffled groups; no group is on both sides."""
     from sklearn.model_selection import GroupKFold
 
     # One group for everything says nothing about what belongs together: then every picture stands for itself.
     names, groups = np.unique(train.groups, return_inverse=True)
-    groups = groups if len(names) >= count else np.arange(len(train.groups))
-    folds = GroupKFold(n_splits=min(count, len(train.groups)), shuffle=seed is not None, random_state=seed)
+    groups = groups if len(names) >= recipe.folds else np.arange(len(train.groups))
+    folds = GroupKFold(n_splits=min(recipe.folds, len(train.groups)), shuffle=True, random_state=recipe.seed)
     return folds.split(train.pixels, groups=groups)  # type: ignore[no-any-return]
 
 
@@ -77,7 +75,7 @@ def _fit_small(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fit
     out_of_fold = np.zeros(train.truth.shape)
     epochs = recipe.epochs * (recipe.folds + 1)
     with Progress("training", "epochs", settings=settings, total=epochs) as progress:
-        for fitted_on, scored in _folds(train, recipe.folds):
+        for fitted_on, scored in _folds(train, recipe):
             network = _train(train.pixels[fitted_on], train.truth[fitted_on], recipe, progress)
             out_of_fold[scored] = _scores(network, train.pixels[scored], recipe.batch_size)
         network = _train(train.pixels, train.truth, recipe, progress)
@@ -143,7 +141,7 @@ def _fit_heads(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fit
     features = _features(backbone, train.pixels, recipe.batch_size, settings)
     out_of_fold = np.zeros(train.truth.shape)
     with Progress("training", "folds", settings=settings, total=recipe.folds + 1) as progress:
-        for fitted_on, scored in _folds(train, recipe.folds):
+        for fitted_on, scored in _folds(train, recipe):
             kernel, bias = linear_heads(features[fitted_on], train.truth[fitted_on], recipe.regularisation)
             out_of_fold[scored] = 1 / (1 + np.exp(-(features[scored] @ kernel + bias)))
             progress.advance()

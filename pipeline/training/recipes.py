@@ -44,6 +44,7 @@ class Recipe:
     head_epochs: int = 20
     head_learning_rate: float = 0.001
     tune_from: str | int = ""  # behind this layer, or so many last layers, the backbone is tuned; empty: nowhere
+    frozen_share: float = 0.0  # of the logits: from linear heads on the backbone as it came, beside the tuned ones
     optimizer: str = "adamw"
     weight_decay: float = 0.0
     patience: int = 0  # epochs without a better held-out loss after which tuning ends; 0: it goes on
@@ -54,6 +55,7 @@ class Recipe:
     fewest_per_concept: int = 0  # and so many at least, pictures coming several times
     variants: int = 0  # changed copies of each picture
     strength: float = 0.5  # of the changes, 0–1
+    colour: float | None = None  # strength of those of light and colour; None: as of the others
     mirror: bool = False  # the model looks at the mirror image, too
     single_label: bool = False
     mixed_precision: bool = False
@@ -78,6 +80,8 @@ def load_recipe(folder: Path, name: str) -> Recipe:
             raise CriticalError(f"{path}: {field} {value!r} is not one of {', '.join(allowed)}")
     if bool(recipe.backbone) != (recipe.kind != "scratch"):
         raise CriticalError(f"{path}: kind {recipe.kind} goes {'with' if recipe.kind != 'scratch' else 'without'} a backbone")
+    if recipe.single_label and recipe.frozen_share:
+        raise CriticalError(f"{path}: frozen_share is of heads for one concept each; it does not go with single_label")
     return recipe
 
 

@@ -118,6 +118,12 @@ def test_changed_pictures_are_other_pictures_of_the_same_shape_and_the_same_with
     assert (one == again).all() and all((one[row] != pixels[row]).mean() > 0.5 for row in range(4))
 
 
+def test_colours_can_be_left_alone() -> None:
+    plain = np.tile(np.array([200, 120, 40], np.uint8), (4, SIDE, SIDE, 1))
+    assert (changed(plain, np.random.default_rng(3), strength=0.8, colour=0.0) == plain).all()
+    assert (changed(plain, np.random.default_rng(3), strength=0.8) != plain).any()
+
+
 # --- Backbones ---
 
 
@@ -198,6 +204,20 @@ def test_the_model_is_the_average_of_its_folds_and_every_picture_has_a_score_fro
     assert found["embedding"].shape == (60, 8)
     mirrored = fitted.network.predict_on_batch(pictures.pixels[:, :, ::-1])
     assert np.asarray(mirrored["scores"]) == pytest.approx(found["scores"], abs=2e-3)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_heads_on_the_backbone_as_it_came_have_the_share_that_the_recipe_gives_them(pictures: LabelledImages) -> None:
+    def logits_with(share: float) -> tuple[Any, Any]:
+        fitted = fit(pictures, replace(RECIPE, networks=1, epochs=1, frozen_share=share), settings())
+        scores = np.asarray(fitted.network.predict_on_batch(pictures.pixels)["scores"])
+        return [np.log(part / (1 - part)) for part in (fitted.out_of_fold, scores.astype(np.float64))]
+
+    tuned, both, frozen = map(logits_with, (0.0, 0.25, 1.0))
+    for out_of_fold_or_whole in (0, 1):
+        expected = 0.75 * tuned[out_of_fold_or_whole] + 0.25 * frozen[out_of_fold_or_whole]
+        assert both[out_of_fold_or_whole] == pytest.approx(expected, abs=2e-3, nan_ok=True)
+        assert np.nanmax(np.abs(tuned[out_of_fold_or_whole] - frozen[out_of_fold_or_whole])) > 0.1
 
 
 @pytest.mark.usefixtures("tiny")
