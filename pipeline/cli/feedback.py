@@ -1,6 +1,7 @@
 """`enrich feedback …`: what people say of labels comes in, is measured, and decides what they are asked next."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -108,3 +109,97 @@ def _show_verdicts(report: Mapping[str, Any], *, is_new: bool) -> None:
         )
     state = "written" if is_new else "this export was imported before: nothing has changed"
     out.print(f"{report['run_id']}: {state}", highlight=False, soft_wrap=True)
+
+
+@feedback.command("thresholds")
+def thresholds(
+    file: Annotated[Path, typer.Option("--out", help="The file for the proposal (JSON).")],
+) -> None:
+    """How precise labels are by what people say, and which thresholds follow: a proposal. Nothing changes by itself.
+
+    Example:  enrich feedback thresholds --out proposal.json
+    """
+    from pipeline.feedback.proposal import propose
+
+    proposal = propose(settings=Settings())
+    file.write_text(json.dumps(proposal, indent=1) + "\n", encoding="utf-8")
+    _show_precision(proposal["precision"])
+    name, version = proposal["model"], proposal["version"]
+    table = Table(
+        Column("concept", no_wrap=True),
+        "decided",
+        "right",
+        "publish from",
+        "published",
+        "why",
+        title=f"{name} {version}: thresholds",
+    )
+    for one in sorted(proposal["concepts"], key=lambda one: -one["decided"]):
+        if one["decided"]:
+            limits = _before_after(*(_limit(one[when]["publish"]) for when in ("before", "after")))
+            counts = _before_after(*(f"{one[f'published_{when}']:,}" for when in ("before", "after")))
+            table.add_row(one["concept"], str(one["decided"]), str(one["right"]), limits, counts, one["why"])
+    out.print(table)
+    out.print(f"{file}: look at it, then: enrich feedback apply {file}", highlight=False, soft_wrap=True)
+
+
+def _show_precision(rows: Sequence[Mapping[str, Any]]) -> None:
+    table = Table("model", "by", "name", "decided", "right", "precision", "95 %", "of published", title="measured precision")
+    for row in rows:
+        low, high = row["interval"]
+        published = row["published_decided"]
+        table.add_row(
+            row["model"],
+            row["by"],
+            row["name"] if row["by"] != "model" else "",
+            f"{row['decided']:,}",
+            f"{row['right']:,}",
+            f"{row['share']:.3f}",
+            f"{low:.2f}–{high:.2f}",
+            f"{row['published_right'] / published:.3f} of {published:,}" if published else "–",
+        )
+    out.print(table)
+
+
+def _limit(value: float | None) -> str:
+    return "never" if value is None else f"{value:.3f}"
+
+
+def _before_after(before: str, after: str) -> str:
+    return before if before == after else f"{before} → {after}"
+
+
+@feedback.command("apply")
+def apply(file: Annotated[Path, typer.Argument(help="A proposal of `enrich feedback thresholds`.")]) -> None:
+    """Register a version of the model with a proposal's thresholds: the same network. It is in force once you release it.
+
+    Example:  enrich feedback apply proposal.json
+    """
+    from pipeline.feedback.proposal import apply as apply_proposal
+
+    name, version = apply_proposal(file, settings=Settings(), now=datetime.now(UTC))
+    out.print(f"{name} {version} is registered; to bring it into force: enrich model release {name} {version}", soft_wrap=True)
+
+
+@feedback.command("sample")
+def sample_labels(
+    run: Annotated[str, typer.Option(help="The run whose labels are asked about, by its key.")],
+    budget: Annotated[int, typer.Option(min=1, help="So many labels at most.")],
+    target: Annotated[str, typer.Option("--to", help="with-campaign, zooniverse or label-studio.")],
+    file: Annotated[Path, typer.Option("--out", help="The file to hand over.")],
+    seed: Annotated[int, typer.Option(help="Decides what is drawn at random.")] = 1,
+    quota: Annotated[int, typer.Option(help="So many subjects Zooniverse takes of you.", min=1)] = 100,
+) -> None:
+    """Choose the labels that people should look at next: doubtful ones, of concepts little is known of, no picture twice.
+
+    Example:  enrich feedback sample --run runs/run=night/run.json --budget 100 --to zooniverse --out manifest.csv
+    """
+    from pipeline.feedback.hand_over import sample
+
+    chosen = sample(run, target, file, budget=budget, seed=seed, quota=quota, settings=Settings())
+    table = Table(Column("concept", no_wrap=True), "labels", "scores")
+    for label, count in Counter(one.label for one in chosen).most_common():
+        scores = sorted(one.score for one in chosen if one.label == label)
+        table.add_row(label, f"{count:,}", f"{scores[0]:.2f}–{scores[-1]:.2f}")
+    out.print(table)
+    out.print(f"{file}: {len(chosen):,} labels for {target}; docs/feedback.md says how to hand it over", soft_wrap=True)
