@@ -113,6 +113,7 @@ class Settings(BaseSettings):
     suggestions_per_record: int = 10
     publish_concurrency: int = 8
     publish_pause_s: float = 5.0  # before statements that were put off (a lock, a full quota) are tried once more
+    annotation_index_lag_s: float = Field(default=10.0, ge=0)  # until a search of annotations surely knows what was stored
     publish_lease_s: float = 6 * 3600.0  # so long a run may hold statements; as long as a task may take
     max_failed_share: float = Field(default=0.5, gt=0, le=1)  # of a stage's inputs; more stops the run
     label_language: str = "en"

@@ -28,21 +28,19 @@ def stage(
     timed: bool = False,
     module: str = "",
 ) -> Any:
-    """One stage: `steps` names its plan, batch and publish functions; `timed` ones are told the time."""
+    """One stage: `steps` names its plan, batch and publish functions; the plan of `timed` ones is told the time."""
     plan_step, batch_step, publish_step = (f"{module or f'pipeline.{name}.steps'}.{step}" for step in steps)
-
-    def now() -> dict[str, datetime]:
-        return {"now": datetime.now(UTC)} if timed else {}
 
     @task_group(group_id=name)
     def group() -> None:
         @task
         def plan(run_key: str) -> list[str]:
-            return call(plan_step, run_key=run_key, **now())
+            now = {"now": datetime.now(UTC)} if timed else {}
+            return call(plan_step, run_key=run_key, **now)
 
         @task(pool=pool, queue=queue)
         def batch(batch_key: str) -> str:
-            return call(batch_step, batch_key=batch_key, **now())
+            return call(batch_step, batch_key=batch_key)
 
         # An empty plan skips the mapped task; the stage still has to publish its empty dataset.
         @task(outlets=[outlet], trigger_rule=TriggerRule.NONE_FAILED)

@@ -17,6 +17,7 @@ from pipeline.cli.explain import explain
 from pipeline.cli.feedback import feedback
 from pipeline.cli.images import images
 from pipeline.cli.model import REFUSED, model, show_trained
+from pipeline.cli.publish import publish, withdraw
 from pipeline.errors import EnrichmentError, RefusedReleaseError
 from pipeline.settings import Settings
 
@@ -36,6 +37,8 @@ for name, group in {
 app.command()(harvest_commands.start)
 app.command()(harvest_commands.harvest)
 app.command()(explain)
+app.command()(publish)
+app.command()(withdraw)
 
 out = Console()
 STAGES = ("harvest", "images", "labels", "suggestions", "publish")

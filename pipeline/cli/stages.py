@@ -25,7 +25,7 @@ def run_stage(name: str, run_key: str, settings: Settings) -> str:
         "suggestions": (suggestions.plan_suggestions, suggestions.suggest_batch, suggestions.publish_suggestions),
         "publish": (
             partial(publish.plan_publication, now=now),
-            partial(publish.publish_batch, now=now),
+            publish.publish_batch,
             publish.publish_annotations,
         ),
     }

@@ -1,4 +1,4 @@
-"""Europeana's Annotation API: token, create, search, delete (annotation contract §2–§10)."""
+"""Europeana's Annotation API: token, create, search, change, delete (annotation contract §2–§10)."""
 
 import re
 import threading
@@ -47,6 +47,7 @@ class AnnotationClient:
             user_agent=settings.user_agent,
             timeout_s=settings.api_timeout_s,
             attempts=settings.api_attempts,
+            backoff_s=settings.api_backoff_s,
             headers=lambda: {"Authorization": f"Bearer {self._tokens.current()}", "Accept": "application/ld+json"},
             secrets=self._tokens.secrets,
         )
@@ -59,25 +60,19 @@ class AnnotationClient:
         """
         self._tokens.current()  # a token that cannot be had is no lost reply: nothing has been sent yet
         try:
-            reply = self._post(document)
-            if reply.status_code == 401:
-                self._tokens.forget()
-                reply = self._post(document)
+            reply = self._request("POST", "/annotation/", json=document, retry=False)
         except TransientError as error:
             raise AmbiguousError(str(error)) from None
         return self._created(reply)
 
     def find(self, record_id: str, body_uri: str) -> str | None:
-        """The URI of *our* tag with this body on the record, or None."""
-        params = {
-            "query": f'target_record_id:"{record_id}"',
-            "qf": ["motivation:tagging", f'body_uri:"{body_uri}"', f'creator_uri:"{self.creator()}"'],
-            "pageSize": 100,
-            "profile": "minimal",
-        }
-        found = self._api.json("GET", "/annotation/search", params=params).get("items", [])
-        found = found if isinstance(found, list) else [found]
-        return min(found, key=lambda uri: int(annotation_number(uri))) if found else None
+        """The URI of *our* tag with this body on the record, the oldest of several, or None."""
+        return next(iter(self.find_all(record_id, body_uri)), None)
+
+    def find_all(self, record_id: str, body_uri: str) -> list[str]:
+        """The URIs of all our tags with this body on the record that the index knows, the oldest first."""
+        found = self._search(f'target_record_id:"{record_id}"', f'body_uri:"{body_uri}"', page=0, size=100).get("items", [])
+        return sorted(found if isinstance(found, list) else [found], key=lambda uri: int(annotation_number(uri)))
 
     def is_ours(self, number: str) -> bool:
         """Did our account create this annotation?"""
@@ -86,20 +81,73 @@ class AnnotationClient:
 
     def get(self, number: str) -> dict[str, Any]:
         """One annotation; PermanentError when it is unknown or deleted."""
-        return self._api.json("GET", f"/annotation/{number}")
+        return self._json(f"/annotation/{number}")
 
-    def delete(self, number: str) -> None:
-        """Delete one of ours; one that is gone already is fine."""
-        reply = self._api.request("DELETE", f"/annotation/{number}")
-        if reply.status_code not in (204, 404, 410):
-            raise CriticalError(self._api.scrub(f"DELETE annotation {number}: HTTP {reply.status_code} {error_text(reply)}"))
+    def update(self, number: str, document: Mapping[str, Any]) -> None:
+        """Replace what one of ours says; it must be as we read it, or it is read and replaced once more (412).
+
+        PermanentError when it is unknown, deleted or refused, TransientError for what passes, CriticalError for
+        credentials. Doing it again changes nothing.
+        """
+        path = f"/annotation/{number}"
+        for _ in range(2):
+            current = self._request("GET", path)
+            self._check(current, f"GET {path}")
+            etag = {"If-Match": current.headers["ETag"]} if "ETag" in current.headers else {}
+            reply = self._request("PUT", path, json=document, headers=etag)
+            if reply.status_code != 412:
+                break
+        self._check(reply, f"PUT {path}")
+
+    def delete(self, number: str) -> bool:
+        """Delete one of ours; False when it was gone already. Raises what `update` raises."""
+        path = f"/annotation/{number}"
+        reply = self._request("DELETE", path)
+        if reply.status_code in (404, 410):
+            return False
+        self._check(reply, f"DELETE {path}")
+        return True
 
     def creator(self) -> str:
         """Our creator URI: the token's `sub` names it (contract §1)."""
         return f"http://data.europeana.eu/user/{self._tokens.subject()}"
 
-    def _post(self, document: Mapping[str, Any]) -> requests.Response:
-        return self._api.request("POST", "/annotation/", json=document, retry=False)
+    def _search(self, query: str, *filters: str, page: int, size: int) -> dict[str, Any]:
+        """A page of the URIs of our own tags."""
+        params = {
+            "query": query,
+            "qf": ["motivation:tagging", f'creator_uri:"{self.creator()}"', *filters],
+            "page": page,
+            "pageSize": size,
+            "profile": "minimal",
+        }
+        return self._json("/annotation/search", params=params)
+
+    def _request(self, method: str, path: str, **options: Any) -> requests.Response:
+        """A call with a token; one that the server does not know any more is fetched anew, once (contract §10)."""
+        reply = self._api.request(method, path, **options)
+        if reply.status_code == 401:
+            self._tokens.forget()
+            reply = self._api.request(method, path, **options)
+        return reply
+
+    def _json(self, path: str, **options: Any) -> dict[str, Any]:
+        reply = self._request("GET", path, broken=lambda reply: parsed(reply) is None, **options)
+        self._check(reply, f"GET {path}")
+        if (value := parsed(reply)) is None:
+            raise TransientError(f"GET {path}: the reply is not the JSON that was asked for")
+        return value
+
+    def _check(self, reply: requests.Response, what: str) -> None:
+        """Raise what a refusal of a call that may be repeated means."""
+        if reply.ok:
+            return
+        message = self._api.scrub(f"{what}: HTTP {reply.status_code} {error_text(reply)}".strip())
+        if reply.status_code in (401, 403) or reply.is_redirect:
+            raise CriticalError(f"the Annotation API refuses our account: {message}")
+        if reply.status_code in (408, 412, 423, 429) or reply.status_code >= 500:
+            raise TransientError(message)
+        raise PermanentError(message)
 
     def _created(self, reply: requests.Response) -> Created | Duplicate:
         text = self._api.scrub(error_text(reply))
@@ -142,6 +190,7 @@ class _Tokens:
             user_agent=settings.user_agent,
             timeout_s=settings.api_timeout_s,
             attempts=settings.api_attempts,
+            backoff_s=settings.api_backoff_s,
             secrets=self.secrets,
         )
         self._lock = threading.Lock()

@@ -111,18 +111,31 @@ class WithClient:
         The same tag by the same account comes back unchanged (§3.3), so sending again is harmless. Raises
         PermanentError when the platform does not know the record.
         """
-        document = {
-            "motivation": "Tagging",
-            "generator": generator,
-            "generated": generated,
-            "confidence": round(confidence, 4),
-            "body": dict(body),
-            "target": {"externalId": record_id},
-        }
+        document = tag_document(record_id, body, generator=generator, confidence=confidence, generated=generated)
         return str(self._json("POST", "/record/annotation", json=document)["dbId"])
 
-    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """A call as a logged-in user: an expired session is no error there, the call is just anonymous (§1.3)."""
+    def delete_annotation(self, db_id: str, *, generator: str) -> None:
+        """Take back our contribution to a tag, known by our generator; one that is gone already is fine (§3.4).
+
+        Others who have set the same tag keep it. Raises TransientError when it is still there afterwards.
+        """
+        if self._is_there(db_id, generator):
+            self._json("DELETE", f"/annotation/{db_id}", whatever_body=True)
+            if self._is_there(db_id, generator):
+                raise TransientError(f"WITH still has the annotation {db_id}")
+
+    def _is_there(self, db_id: str, generator: str) -> bool:
+        """Does the platform have an annotation with a contribution of this generator? What is not there is `null`."""
+        reply = self._api.request("GET", f"/annotation/{db_id}")
+        if not reply.ok:
+            raise TransientError(self._api.scrub(f"WITH GET /annotation/{db_id}: HTTP {reply.status_code}"))
+        return any(one.get("generator") == generator for one in (parsed(reply) or {}).get("annotators") or ())
+
+    def _json(self, method: str, path: str, *, whatever_body: bool = False, **options: Any) -> dict[str, Any]:
+        """A call as a logged-in user: an expired session is no error there, the call is just anonymous (§1.3).
+
+        `whatever_body`: a call whose success says nothing, or something that nobody knows.
+        """
         self._log_in(unless=None)
         seen = self._cookie
         reply = self._api.request(method, path, **options)
@@ -130,8 +143,8 @@ class WithClient:
             self._log_in(unless=seen)
             reply = self._api.request(method, path, **options)
         value = parsed(reply)
-        if reply.ok and value is not None:
-            return value
+        if reply.ok and (value is not None or whatever_body):
+            return value or {}
         message = self._api.scrub(f"WITH {method} {path}: HTTP {reply.status_code} {error_text(reply)}")
         if reply.status_code in (401, 403) or NOT_LOGGED_IN in message:
             raise CriticalError(message)
@@ -148,3 +161,17 @@ class WithClient:
             if not reply.ok or not cookie:
                 raise CriticalError(f"WITH refuses the login of {self._login_form['email']}: {error_text(reply)}")
             self._cookie = cookie
+
+
+def tag_document(
+    record_id: str, body: Mapping[str, Any], *, generator: str, confidence: float, generated: str
+) -> dict[str, Any]:
+    """A tag as `annotate` posts it (§3.3)."""
+    return {
+        "motivation": "Tagging",
+        "generator": generator,
+        "generated": generated,
+        "confidence": round(confidence, 4),
+        "body": dict(body),
+        "target": {"externalId": record_id},
+    }

@@ -186,7 +186,7 @@ def settle(
         for outcome in outcomes:
             values: dict[str, Any] = {"state": outcome.state, "last_error": outcome.error[:500], "updated_at": now}
             if outcome.state in (State.HELD, State.WITHDRAWN, State.GONE):
-                values["remote_id"] = None  # where it stands now: nowhere
+                values |= {"remote_id": None, "batch": None}  # it stands nowhere now, and nobody holds it
             elif outcome.remote_id:
                 values["remote_id"] = outcome.remote_id
             mine = and_(ledger.c.id == outcome.id, ledger.c.batch == batch, ledger.c.state.in_(before))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pipeline.clients.annotations import AmbiguousError, AnnotationClient, Created
 from pipeline.database.ledger import Settled, State
 from pipeline.domain.annotation import as_request, run_page, tag_annotation
-from pipeline.domain.identifiers import ANNOTATION_BASE
+from pipeline.domain.identifiers import ANNOTATION_BASE, annotation_number
 from pipeline.errors import PermanentError, TransientError
 from pipeline.settings import Settings
 
@@ -27,13 +27,29 @@ def platform_name(kind: str, url: str, real_host: str) -> str:
     return kind if host == real_host else f"{kind}@{host}"[:50]
 
 
+def document(row: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """The W3C document of a ledger row."""
+    return tag_annotation(
+        record_id=row["record_id"],
+        concept_uri=row["concept_uri"],
+        body_uri=row["body_uri"],
+        target=row["target"],
+        created=row["created_at"],
+        run_page=run_page(settings.public_base_url, row["run_id"]),
+    )
+
+
 class EuropeanaTarget:
-    """Sends claimed ledger rows to the Annotation API (annotation contract §10); safe to use from many threads."""
+    """Works at ledger rows through the Annotation API (annotation contract §10); safe to use from many threads.
+
+    `settles_s`: so long after a lost reply a search may not know yet of what was stored.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._client = AnnotationClient(settings)
-        self._public_base_url = settings.public_base_url
+        self._settings = settings
         self._locks = [threading.Lock() for _ in range(64)]
+        self.settles_s = 2 * settings.annotation_index_lag_s + settings.api_timeout_s
 
     def prepare(self, record_ids: Sequence[str]) -> None:
         """Nothing to do: the records are Europeana's own."""
@@ -41,42 +57,60 @@ class EuropeanaTarget:
     def send(self, row: Mapping[str, Any]) -> Settled:
         """Create the annotation of one row; always says what became of it, except for CriticalError, which goes up."""
         try:
-            document = self.document(row)
+            tag = document(row, self._settings)
             # The server's duplicate check has no transaction (§6.2): one record's tags go one after the other.
             with self._lock(row["record_id"]):
-                reply = self._client.create(as_request(document))
+                reply = self._client.create(as_request(tag))
         except PermanentError as error:
             return Settled(row["id"], State.REFUSED, error=str(error))
         except TransientError as error:
             return Settled(row["id"], State.PLANNED, error=str(error))
-        except AmbiguousError as error:
-            return self._resolved(row, str(error))
+        except AmbiguousError as error:  # a search now might not know of it yet
+            return Settled(row["id"], State.SENDING, error=str(error))
         if isinstance(reply, Created):
             return Settled(row["id"], State.SENT, reply.remote_id, created=True)
         return self._duplicate(row, reply.numbers)
 
     def resolve(self, row: Mapping[str, Any]) -> Settled:
-        """A row whose sending was cut off: ask the platform whether it has arrived."""
-        return self._resolved(row, "sending was interrupted")
-
-    def _resolved(self, row: Mapping[str, Any], error: str) -> Settled:
-        """Sent if the platform has it, else planned again; still open if it cannot be asked."""
+        """A row whose reply was lost: sent if the platform has it, else planned again; still open if it cannot be asked."""
         try:
             found = self._client.find(row["record_id"], row["body_uri"])
         except (TransientError, PermanentError) as trouble:
-            return Settled(row["id"], State.SENDING, error=f"{error}; {trouble}")
-        return Settled(row["id"], State.SENT if found else State.PLANNED, found, "" if found else error, created=bool(found))
+            return Settled(row["id"], State.SENDING, error=f"{row['last_error'] or 'sending was interrupted'}; {trouble}")
+        if found:
+            return Settled(row["id"], State.SENT, found, created=True)
+        return Settled(row["id"], State.PLANNED, error=row["last_error"] or "sending was interrupted")
 
-    def document(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The W3C document of a ledger row."""
-        return tag_annotation(
-            record_id=row["record_id"],
-            concept_uri=row["concept_uri"],
-            body_uri=row["body_uri"],
-            target=row["target"],
-            created=row["created_at"],
-            run_page=run_page(self._public_base_url, row["run_id"]),
-        )
+    def update(self, row: Mapping[str, Any]) -> Settled:
+        """Let the annotation say what the row says now; one that somebody has removed stays removed."""
+        number = annotation_number(row["remote_id"])
+        try:
+            self._client.update(number, as_request(document(row, self._settings)))
+        except TransientError as error:
+            return Settled(row["id"], State.UPDATING, error=str(error))
+        except PermanentError as error:
+            is_there = self._is_ours(number)
+            return Settled(row["id"], State.SENT if is_there else State.GONE, error=str(error))
+        return Settled(row["id"], State.SENT)
+
+    def withdraw(self, row: Mapping[str, Any]) -> Settled:
+        """Delete the annotation, and prove by a search that none of ours is left that says the same.
+
+        The search also finds what was stored although its reply was lost; it only ever finds our own.
+        """
+        ends = State.HELD if row["state"] == State.RETRACTING else State.WITHDRAWN
+        try:
+            deleted = {row["remote_id"]} - {None}
+            for uri in deleted:
+                self._client.delete(annotation_number(uri))
+            # A search may still show for a while what was deleted just now: that is done, and nothing else may be left.
+            while left := set(self._client.find_all(row["record_id"], row["body_uri"])) - deleted:
+                for uri in left:
+                    self._client.delete(annotation_number(uri))
+                deleted |= left
+        except (TransientError, PermanentError) as error:
+            return Settled(row["id"], State(row["state"]), error=str(error))
+        return Settled(row["id"], ends, error=row["last_error"])
 
     def _duplicate(self, row: Mapping[str, Any], numbers: tuple[str, ...]) -> Settled:
         for number in numbers:

@@ -7,12 +7,12 @@ they stay out of every campaign, and out of the crowd's queue.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.clients.with_platform import WithClient
+from pipeline.clients.with_platform import WithClient, tag_document
 from pipeline.database.ledger import Settled, State
 from pipeline.errors import PermanentError, TransientError
 from pipeline.publish.europeana import platform_name
 from pipeline.settings import Settings
-from pipeline.vocabulary import load_vocabulary
+from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 KIND = "with"
 
@@ -22,8 +22,25 @@ def target_name(settings: Settings) -> str:
     return platform_name(KIND, settings.with_api_url, "api.crowdheritage.eu")
 
 
+def document(row: Mapping[str, Any], settings: Settings, vocabulary: Vocabulary) -> dict[str, Any]:
+    """The tag of a ledger row as it is posted."""
+    return tag_document(row["record_id"], **_tag(row, settings.with_generator, vocabulary))
+
+
+def _tag(row: Mapping[str, Any], generator: str, vocabulary: Vocabulary) -> dict[str, Any]:
+    concept = vocabulary.resolve(row["concept_uri"])
+    body: dict[str, Any] = {"uri": row["body_uri"]}
+    if concept:
+        body["label"] = {language: [text] for language, text in concept.labels.items()}
+        body["label"]["default"] = [concept.label("en")]
+    generated = row["created_at"].strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return {"body": body, "generator": generator, "confidence": row["score"], "generated": generated}
+
+
 class WithTarget:
-    """Sends claimed ledger rows to WITH; safe to use from many threads."""
+    """Works at ledger rows through WITH; safe to use from many threads."""
+
+    settles_s = 0.0  # WITH gives back the annotation that it has: nothing need be waited for
 
     def __init__(self, settings: Settings) -> None:
         self._client = WithClient(settings)
@@ -36,16 +53,8 @@ class WithTarget:
 
     def send(self, row: Mapping[str, Any]) -> Settled:
         """Create the annotation of one row; always says what became of it, except for CriticalError, which goes up."""
-        concept = self._vocabulary.resolve(row["concept_uri"])
-        body: dict[str, Any] = {"uri": row["body_uri"]}
-        if concept:
-            body["label"] = {language: [text] for language, text in concept.labels.items()}
-            body["label"]["default"] = [concept.label("en")]
-        generated = row["created_at"].strftime("%Y-%m-%dT%H:%M:%S.000Z")
         try:
-            remote_id = self._client.annotate(
-                row["record_id"], body, generator=self._generator, confidence=row["score"], generated=generated
-            )
+            remote_id = self._annotate(row)
         except PermanentError as error:
             return Settled(row["id"], State.REFUSED, error=str(error))
         except TransientError as error:
@@ -55,3 +64,26 @@ class WithTarget:
     def resolve(self, row: Mapping[str, Any]) -> Settled:
         """A row whose sending was cut off may be sent again: WITH gives back the annotation that it has."""
         return Settled(row["id"], State.PLANNED, error="sending was interrupted")
+
+    def update(self, row: Mapping[str, Any]) -> Settled:
+        """WITH cannot change an annotation; what it says is still true."""
+        return Settled(row["id"], State.SENT)
+
+    def withdraw(self, row: Mapping[str, Any]) -> Settled:
+        """Take back our part in the annotation, and see that it is gone.
+
+        A row whose reply was lost has no id: setting the same tag once more gives the one that is there.
+        """
+        ends = State.HELD if row["state"] == State.RETRACTING else State.WITHDRAWN
+        try:
+            self._client.delete_annotation(row["remote_id"] or self._annotate(row), generator=self._generator)
+        except PermanentError as error:
+            if row["remote_id"]:
+                return Settled(row["id"], State(row["state"]), error=str(error))
+            # WITH does not know the record, so there is nothing to take back.
+        except TransientError as error:
+            return Settled(row["id"], State(row["state"]), error=str(error))
+        return Settled(row["id"], ends, error=row["last_error"])
+
+    def _annotate(self, row: Mapping[str, Any]) -> str:
+        return self._client.annotate(row["record_id"], **_tag(row, self._generator, self._vocabulary))

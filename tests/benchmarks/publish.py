@@ -71,7 +71,7 @@ def _ours(var: Path, platform: SandboxProcess, count: int) -> float:
     names = ledger.assign(engine, keys, target="europeana", run_id="bench", size=count, lease=timedelta(hours=1), now=NOW)
     batch = Batch("runs/run=bench/run.json", "publish", 0, {"kind": "europeana", "ledger_batch": names[0]}, "")
     started = time.monotonic()
-    result = _send(batch, settings, NOW)
+    result = _send(batch, settings)
     seconds = time.monotonic() - started
     assert result.counts.ok == count, result.counts
     return count / seconds

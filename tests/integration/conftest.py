@@ -73,6 +73,7 @@ def make_settings(
             "suggestions_per_batch": 60,
             "publications_per_batch": 2_000,
             "publish_pause_s": 0.1,
+            "annotation_index_lag_s": 0,
         }
         return Settings(**(values | changes))
 

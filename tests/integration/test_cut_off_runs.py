@@ -41,7 +41,7 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(make_settings
     for stage in STAGES:
         run_stage(stage, key, undisturbed)
 
-    killed = make_settings("killed")
+    killed = make_settings("killed", api_timeout_s=10)  # a lost reply is waited for so long
     key = begin(killed)
     environment = _environment(killed)
     command = [sys.executable, "-m", "pipeline", "stage", "all", "--run", key]
@@ -64,7 +64,7 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(make_settings
 
 def test_a_row_left_in_sending_is_asked_about_and_not_sent_again(make_settings, begin, platform):
     """The annotation was stored, the reply was lost, the worker died."""
-    settings = make_settings()
+    settings = make_settings(api_timeout_s=5)
     key = begin(settings)
     for stage in STAGES[:4]:
         run_stage(stage, key, settings)

@@ -1,0 +1,119 @@
+"""`enrich publish`, `enrich withdraw`: what leaves the house, and how it comes back."""
+
+import getpass
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.publish.withdraw import Tally
+
+out = Console(highlight=False, soft_wrap=True)
+
+ModelName = Annotated[str | None, typer.Option("--model", help="Of this model …")]
+Version = Annotated[str | None, typer.Option(help="… and of this version of it.")]
+ConceptName = Annotated[str | None, typer.Option("--concept", help="Of this concept: its slug or its URI.")]
+Provider = Annotated[str | None, typer.Option(help="On records of this institution, or of this aggregator.")]
+RecordId = Annotated[str | None, typer.Option("--record", help="On this record.")]
+RunId = Annotated[str | None, typer.Option("--run", help="Made by this run (its id).")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this the command only says what it would do.")]
+
+
+def publish(
+    run: Annotated[str, typer.Option(help="The run's key, as `enrich start` printed it.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent; nothing leaves or changes.")] = False,
+    jsonl: Annotated[
+        Path | None, typer.Option("--jsonl", help="With --dry-run: write every document that would be posted to this file.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="With --dry-run: show so many of the documents.", min=0)] = 20,
+) -> None:
+    """Send a run's labels to the platforms, as its DAG would; --dry-run shows exactly what would be sent.
+
+    Examples:  enrich publish --run runs/run=try/run.json --dry-run  ·
+    enrich publish --run runs/run=try/run.json --dry-run --jsonl documents.jsonl
+    """
+    from pipeline.cli.stages import run_stage
+    from pipeline.publish.preview import preview_publication
+
+    if not dry_run:
+        print(run_stage("publish", run, Settings()))
+        return
+    now = datetime.now(UTC)
+    found = preview_publication(run, now=now, settings=Settings(), every_document=jsonl, samples=samples)
+    table = Table("target", "concept", "provider", "send", "update", "retract", "held back", title="dry run: nothing leaves")
+    for (target, concept, provider), cells in sorted(_cells(found.counts).items()):
+        held = ", ".join(f"{count:,} {why}" for (action, why), count in sorted(cells.items()) if action == "hold")
+        numbers = [f"{cells[action, '']:,}" if cells[action, ""] else "–" for action in ("send", "update", "retract")]
+        table.add_row(target, concept, provider, *numbers, held or "–")
+    out.print(table)
+    for document in found.samples:
+        out.print_json(json.dumps(document, ensure_ascii=False), indent=None)
+    shown = f"; {len(found.samples)} of them are shown" if found.documents > len(found.samples) else ""
+    out.print(f"{found.documents:,} documents would be posted{shown}{f'; all are in {jsonl}' if jsonl else ''}")
+
+
+def withdraw(
+    model: ModelName = None,
+    version: Version = None,
+    concept: ConceptName = None,
+    provider: Provider = None,
+    record: RecordId = None,
+    run: RunId = None,
+    why: Annotated[str, typer.Option(help="The reason; it is kept in the ledger.")] = "",
+    yes: Yes = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="The other way round: the next run that makes these statements may send them again.")
+    ] = False,
+) -> None:
+    """Take statements back from the platforms: all for which everything holds that is said. Without --yes it only counts.
+
+    What is withdrawn is not sent again by later runs, until --undo. Killed in between, the same command goes on.
+
+    Examples:  enrich withdraw --model museum --version 3  ·  enrich withdraw --concept textile --provider "City Archive" --yes
+    ·  enrich withdraw --run default-2026-01-01T0000 --why "wrong thresholds" --yes
+    """
+    from pipeline.publish import withdraw as steps
+
+    settings = Settings()
+    choice = steps.choice_of(settings, model=model, version=version, concept=concept, provider=provider, record=record, run=run)
+    now = datetime.now(UTC)
+    if undo:
+        allowed = steps.allow_again(choice, now=now, settings=settings) if yes else None
+        out.print("nothing is done without --yes" if allowed is None else f"{allowed:,} statements may be sent again")
+        return
+    found = steps.tally(choice, settings=settings)
+    print_tally(found)
+    if not yes:
+        out.print("nothing is done without --yes")
+        return
+    done = steps.withdraw(choice, why=why or f"withdrawn by {getpass.getuser()}", now=now, settings=settings)
+    out.print(f"{done.deleted:,} statements are withdrawn, no search finds them any more; {done.never_sent:,} were never sent")
+
+
+def print_tally(found: "Tally") -> None:
+    """How the statements of a choice stand."""
+    table = Table("target", "concept", "provider", "state", "statements", title=str(found.choice))
+    for (target, concept, provider, state), count in sorted(found.counts.items()):
+        table.add_row(target, concept, provider, state, f"{count:,}")
+    out.print(table)
+    out.print(f"to be deleted on the platforms: {found.there:,}; never sent: {found.waiting:,}")
+    for target, count in sorted(found.elsewhere.items()):
+        out.print(f"[yellow]note[/]  {count:,} stand on {target}, which the settings do not lead to: they stay")
+
+
+def _cells(
+    counts: "Counter[tuple[str, str, str, str, str]]",
+) -> dict[tuple[str, str, str], "Counter[tuple[str, str]]"]:
+    """Counts by action and reason, for each target, concept and provider."""
+    found: dict[tuple[str, str, str], Counter[tuple[str, str]]] = {}
+    for (target, concept, provider, action, why), count in counts.items():
+        found.setdefault((target, concept, provider), Counter())[action, why] += count
+    return found
