@@ -101,7 +101,8 @@ class Settings(BaseSettings):
     # Model and decisions.
     model_name: str = "default"
     model_weights_file: Path | None = None
-    inference_batch: int = 32
+    inference_batch: int = Field(default=32, ge=1)
+    inference_engine: str = "auto"  # the one that `enrich model bench-engines` chose, else keras; or an engine by name
     hidden_floor: float = Field(default=0.05, ge=0, le=1)
     hidden_top: int = 5
     target_precision: float = Field(default=0.9, gt=0, lt=1)

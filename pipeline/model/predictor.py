@@ -1,12 +1,18 @@
-"""Prediction: one network, loaded once, and the checks that keep impossible results out of the data."""
+"""Prediction: one engine, opened once, and the checks that keep impossible results out of the data."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import PoisonedResultError
 from pipeline.model.bundle import Bundle, load_network
+from pipeline.model.engines.kinds import KERAS
+from pipeline.model.engines.port import run_in_batches
+from pipeline.model.engines.record import open_engine
+from pipeline.model.engines.with_keras import KerasEngine
 from pipeline.model.preprocessing import Pixels
 from pipeline.storage import ObjectStore
 
@@ -25,34 +31,26 @@ class Prediction:
 class Predictor:
     """Holds one loaded network; make it inside the task that uses it."""
 
-    def __init__(self, store: ObjectStore, bundle: Bundle, *, at_once: int = 32) -> None:
-        """`at_once`: how many pictures the network looks at together, always."""
+    def __init__(self, store: ObjectStore, bundle: Bundle, *, at_once: int = 32, engine: str = KERAS) -> None:
+        """`at_once`: how many pictures the network looks at together, always. `engine` and errors as `open_engine`."""
         self.bundle = bundle
+        self._store = store
         self._at_once = at_once
-        self.network = load_network(store, bundle)
+        self._engine = open_engine(store, bundle, engine, at_once)
+
+    @cached_property
+    def network(self) -> Any:
+        """The Keras network, for what needs its layers; whatever engine predicts."""
+        return self._engine.network if isinstance(self._engine, KerasEngine) else load_network(self._store, self.bundle)
 
     def predict(self, pixels: Pixels) -> Prediction:
         """Predict uint8 pixels (n, side, side, 3).
 
         Raises PoisonedResultError when the result has the wrong shape, is not finite, or leaves 0–1.
         """
-        parts = [self._run(pixels[at : at + self._at_once]) for at in range(0, max(len(pixels), 1), self._at_once)]
-        raw, embeddings = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+        raw, embeddings = run_in_batches(self._engine, pixels, self._at_once)
         self._check(len(pixels), raw, embeddings)
         return Prediction(raw, self.bundle.calibrated(raw), embeddings)
-
-    def _run(self, pixels: Pixels) -> tuple[Floats, Floats]:
-        """Scores and embeddings of a few pictures, filled up to always the same number.
-
-        A backend compiles each shape by itself, and other code rounds otherwise: what a picture gets must not depend on how
-        many others came with it, or before it in this process. (Its place among them still moves the last digits.)
-        """
-        filling = np.zeros((self._at_once - len(pixels), *pixels.shape[1:]), pixels.dtype)
-        result = self.network.predict_on_batch(np.concatenate([pixels, filling]))
-        return (
-            np.asarray(result["scores"], dtype=np.float32)[: len(pixels)],
-            np.asarray(result["embedding"], dtype=np.float32)[: len(pixels)],
-        )
 
     def _check(self, images: int, raw: Floats, embeddings: Floats) -> None:
         name = f"model {self.bundle.name} {self.bundle.version}"

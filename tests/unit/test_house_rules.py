@@ -47,7 +47,7 @@ def test_every_make_target_explains_itself():
         *([], ["run"], ["train"], ["start"], ["harvest"], ["stage"], ["explain"], ["web"], ["up"], ["sandbox", "serve"]),
         *(["source", name] for name in ("new", "check", "windows", "parse")),
         *(["dataset", name] for name in ("build", "noise")),
-        *(["model", name] for name in ("list", "show", "evaluate", "release", "rollback")),
+        *(["model", name] for name in ("list", "show", "evaluate", "release", "rollback", "bench-engines")),
     ],
 )
 def test_every_command_has_help_with_an_example(command):
