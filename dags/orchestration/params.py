@@ -67,3 +67,14 @@ def training(recipes_dir):
         "again": Param(False, type="boolean", description="Train even if this very data and recipe have a released model."),
         "noise_report": Param(True, type="boolean", description="First report which labels are probably wrong."),
     }
+
+
+WITHDRAWAL = {
+    "model": Param("", type="string", description="Statements of this model …"),
+    "version": Param("", type="string", description="… and of this version of it."),
+    "concept": Param("", type="string", description="Of this concept: its slug or its URI."),
+    "provider": Param("", type="string", description="On records of this institution, or of this aggregator."),
+    "record": Param("", type="string", description="On this record.", examples=["/2021650/abc"]),
+    "run": Param("", type="string", description="Made by this run.", examples=["default-2026-01-01T0000"]),
+    "why": Param("", type="string", description="The reason; it is kept with each statement."),
+}

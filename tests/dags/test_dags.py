@@ -20,7 +20,7 @@ STAGES = ("harvest", "images", "labels", "suggestions", "publish")
 def test_all_dags_parse_without_an_error(dag_bag):
     assert dag_bag.import_errors == {}
     nightly = {source.dag_id for source in load_sources(Settings().sources_dir).values()}
-    assert set(dag_bag.dags) == nightly | {"enrich_collection", "recheck_links", "train_model"}
+    assert set(dag_bag.dags) == nightly | {"enrich_collection", "recheck_links", "train_model", "withdraw_annotations"}
     assert "enrich_nightly" in nightly
 
 
@@ -87,6 +87,16 @@ def test_a_refused_model_waits_for_a_person_and_a_good_one_does_not(dag_bag):
     assert ask.defaults == [ask.options[0]] and "Leave" in ask.options[0]  # nobody answers: what is in force stays
     assert ask.response_timeout is not None and "why" in ask.params
     assert (dag.get_task("train").pool, dag.get_task("train").queue) == (pools.INFERENCE, "gpu")
+
+
+def test_nothing_is_withdrawn_before_a_person_has_seen_the_counts(dag_bag):
+    dag = dag_bag.dags["withdraw_annotations"]
+    edges = {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks}
+    assert edges == {"count": ["found_any"], "found_any": ["approve"], "approve": ["withdraw"], "withdraw": []}
+    approve = dag.get_task("approve")
+    assert approve.defaults == ["Reject"] and approve.response_timeout is not None  # nobody answers: nothing happens
+    assert dag.get_task("withdraw").pool == pools.PUBLISH
+    assert dag.params["why"] == "" and not any(dag.params[name] for name in ("model", "record", "run"))
 
 
 def test_the_recheck_is_a_stage_of_its_own_every_night(dag_bag):
