@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     # The vocabulary and how the outside names us.
     vocabulary_file: Path = PROJECT_ROOT / "vocab" / "concepts.yaml"
     policy_file: Path = PROJECT_ROOT / "vocab" / "policy.yaml"
+    quality_file: Path = PROJECT_ROOT / "vocab" / "quality.yaml"
     sources_dir: Path = PROJECT_ROOT / "vocab" / "sources"
     recipes_dir: Path = PROJECT_ROOT / "vocab" / "recipes"
     vocab_base: str = "urn:heritage-enrichment"  # prefix of concept URIs that have no public one

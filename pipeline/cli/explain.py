@@ -1,5 +1,6 @@
 """`enrich explain`: why a model says what it says of one picture."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -109,8 +110,11 @@ def _concepts(
     image = dict.fromkeys(("record_id", "image_id", "image_url", "provider"), "")
     image["rights_category"] = min(judge.rights, default="")
     order = list(_WORDS)
+    columns = predictor.bundle.columns() | {"run_id": "", "created_at": datetime.now(UTC)}
+    decided = judge.decide([image], found.scores)
     rows = sorted(
-        judge.label_rows(image, found.raw[0], found.scores[0]), key=lambda row: (order.index(row["decision"]), row["rank"])
+        judge.label_table([image], found.raw, found.scores, decided, columns, dropped=True).to_pylist(),
+        key=lambda row: (order.index(row["decision"]), row["rank"]),
     )
     if chosen is not None:
         rows = [row for row in rows if row["label"] == chosen]

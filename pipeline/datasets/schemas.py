@@ -167,6 +167,23 @@ RECORD_LABELS = _schema(
     **_RUN,
 )
 
+# How the calibrated scores are spread: images by interval of the score, each interval from `score_from` up to `score_to`.
+SCORE_HISTOGRAMS = _schema(
+    1,
+    provider=_TEXT,
+    label=_TEXT,
+    score_from=pa.float32(),
+    score_to=pa.float32(),
+    images=pa.int64(),
+    lowest=pa.float32(),
+    highest=pa.float32(),
+    **_MODEL,
+    **_RUN,
+)
+
+# Which parts of `features` hold what a model has said of a picture, by the first eight bytes of the picture's id.
+PREDICTIONS = _schema(1, key=pa.uint64(), part=_TEXT)
+
 OUTCOMES = _schema(
     2,
     stage=_TEXT,
@@ -231,12 +248,13 @@ FEEDBACK = _schema(
 )
 
 
-def features_schema(width: int) -> pa.Schema:
-    """The `features` schema for embeddings of `width` float16 values."""
+def features_schema(width: int, concepts: int) -> pa.Schema:
+    """The `features` schema for embeddings of `width` float16 values, and raw scores of a model of so many concepts."""
     return _schema(
-        1,
+        2,
         record_id=_TEXT,
         image_id=_TEXT,
+        raw_scores=pa.list_(pa.field("item", pa.float32(), nullable=False), concepts),
         embedding=pa.list_(pa.field("item", pa.float16(), nullable=False), width),
         **_MODEL,
         **_RUN,
@@ -254,4 +272,5 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "annotations": ANNOTATIONS,
     "feedback": FEEDBACK,
     "outcomes": OUTCOMES,
+    "score_histograms": SCORE_HISTOGRAMS,
 }

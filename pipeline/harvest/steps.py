@@ -15,7 +15,7 @@ import structlog
 from pipeline.clients.europeana import SearchClient
 from pipeline.clients.metering import Metering
 from pipeline.clients.with_platform import WithClient
-from pipeline.database import connect, windows
+from pipeline.database import connect, tombstones, windows
 from pipeline.database.quota import SharedQuota
 from pipeline.database.run_budget import RunBudget
 from pipeline.database.windows import Window, WindowState
@@ -123,7 +123,7 @@ def publish_records(run_key: str, result_keys: list[str], *, settings: Settings)
     result = _result_of(rows, merge_results(lake, STAGE, result_keys))
     if len(rows) > 1 or "split" in rows[0].counts:
         drop_duplicates(lake, run, result)
-    checks = check_parts(lake, run, "records", result.parts.get("records", []))
+    checks = check_parts(lake, run, "records", result.parts.get("records", []), settings=settings)
     return publish_stage(
         lake,
         run,
@@ -191,6 +191,7 @@ def _harvest(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
             budget=budget,
             progress=progress,
             pages_per_part=settings.harvest_pages_per_part,
+            tombstones=tombstones.standing(engine),
         )
         for value in batch.items:
             slice_ = Slice.from_json(value)

@@ -60,7 +60,7 @@ def publish_recheck(run_key: str, result_keys: list[str], *, settings: Settings)
     lake = open_lake(settings)
     run = lake.run(run_key)
     result = merge_results(lake, STAGE, result_keys)
-    checks = check_parts(lake, run, DATASET, result.parts.get(DATASET, []))
+    checks = check_parts(lake, run, DATASET, result.parts.get(DATASET, []), settings=settings)
     states: dict[str, Counter[str]] = {}
     for host, state, count in links.states(connect(settings), lake_id(lake.root)):
         states.setdefault(host, Counter())[state] += count

@@ -84,7 +84,7 @@ def publish_images(run_key: str, result_keys: list[str], *, settings: Settings) 
     count_pictures(lake, images, hosts)
     extra = result.counts.extra
     check_failed_share(STAGE, extra["records_failed"], extra["records"], result.counts, settings, hosts=hosts)
-    checks = check_parts(lake, run, "images", images)
+    checks = check_parts(lake, run, "images", images, settings=settings)
     near = publish_near_duplicates(lake, run, images, bits=settings.near_duplicate_bits)
     report = publish_stage(
         lake,

@@ -1,17 +1,45 @@
-"""From scores to label rows: what is stored, how it is ranked, what is decided and why."""
+"""From scores to label tables: what is stored, how it is ranked, what is decided and why."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
+from pipeline.datasets.schemas import LABELS, RECORD_LABELS
 from pipeline.domain.label import ConceptRule, Decision, Thresholds, decide
 from pipeline.errors import CriticalError
-from pipeline.model.bundle import Bundle
-from pipeline.model.predictor import Floats
+from pipeline.labels.tables import filled_table, texts
+from pipeline.model.bundle import Bundle, Floats
 from pipeline.settings import Settings
 from pipeline.vocabulary import Concept, Policy, Vocabulary
+
+Places = npt.NDArray[np.intp]
+
+_STRENGTH = {Decision.PUBLISH: 3, Decision.REVIEW: 2, Decision.HIDDEN: 1, Decision.DROP: 0}
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """`decide`, asked once for every case that it tells apart: concept, interval of the score, in the top or not, rights.
+
+    `limits` (concepts, 3) are the borders of the intervals, `places` (concepts, 4, 2, 2) lead into `verdicts`.
+    """
+
+    limits: npt.NDArray[np.float64]
+    places: Places
+    verdicts: Sequence[tuple[Decision, str]]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Rank (from 1) and verdict (a place in the judge's verdicts) of every image and concept, both (n, c)."""
+
+    ranks: Places
+    verdicts: Places
 
 
 @dataclass(frozen=True)
@@ -23,7 +51,6 @@ class Judge:
     rights: frozenset[str]
     floor: float
     top: int
-    language: str
 
     @classmethod
     def of(cls, bundle: Bundle, vocabulary: Vocabulary, policy: Policy, settings: Settings) -> "Judge":
@@ -41,51 +68,115 @@ class Judge:
             )
             for head, concept in zip(bundle.heads, concepts, strict=True)
         ]
-        return cls(
-            concepts, rules, policy.publishable_rights, settings.hidden_floor, settings.hidden_top, settings.label_language
-        )
+        return cls(concepts, rules, policy.publishable_rights, settings.hidden_floor, settings.hidden_top)
 
-    def label_rows(self, image: Mapping[str, Any], raw: Floats, scores: Floats) -> Iterator[dict[str, Any]]:
-        """One row a concept for one image, best first; `raw` and `scores` have shape (concepts,)."""
-        rights_ok = image["rights_category"] in self.rights
-        for rank, column in enumerate(np.argsort(-scores, kind="stable"), start=1):
-            concept, rule = self.concepts[column], self.rules[column]
-            score = float(scores[column])
-            decision, why = decide(score, rank, rule, floor=self.floor, top=self.top, rights_ok=rights_ok)
-            yield {
-                "record_id": image["record_id"],
-                "image_id": image["image_id"],
-                "image_url": image["image_url"],
-                "concept_uri": concept.concept_uri,
-                "label": concept.slug,
-                "score": score,
-                "raw_score": float(raw[column]),
-                "threshold": rule.thresholds.publish,
-                "decision": decision,
-                "why": why,
-                "rank": rank,
-                "provider": image["provider"],
-            }
+    @cached_property
+    def _cells(self) -> _Cells:
+        limits, places, verdicts = [], [], dict[tuple[Decision, str], int]()
+        for rule in self.rules:
+            known = {self.floor, rule.thresholds.review, rule.thresholds.publish}
+            edges = sorted(edge for edge in known if edge is not None)
+            edges += [np.inf] * (3 - len(edges))
+            limits.append(edges)
+            for score in (-np.inf, *edges):
+                for rank in (self.top + 1, self.top):
+                    for rights_ok in (False, True):
+                        found = decide(score, rank, rule, floor=self.floor, top=self.top, rights_ok=rights_ok)
+                        places.append(verdicts.setdefault(found, len(verdicts)))
+        shape = (len(self.rules), 4, 2, 2)
+        return _Cells(np.array(limits, np.float64).reshape(-1, 3), np.array(places, np.intp).reshape(shape), list(verdicts))
 
+    def decide(self, images: Sequence[Mapping[str, Any]], scores: Floats) -> Decided:
+        """Rank and decide scores (n, c) of n images; equal scores keep the order of the model."""
+        order, ranks = np.argsort(-scores, axis=1, kind="stable"), np.empty(scores.shape, np.intp)
+        np.put_along_axis(ranks, order, np.arange(1, scores.shape[1] + 1)[None, :], axis=1)
+        interval = (scores.astype(np.float64)[:, :, None] >= self._cells.limits[None]).sum(axis=2)
+        rights_ok = np.array([image["rights_category"] in self.rights for image in images], np.intp).reshape(-1, 1)
+        concept = np.arange(scores.shape[1])[None, :]
+        return Decided(ranks, self._cells.places[concept, interval, (ranks <= self.top).astype(np.intp), rights_ok])
 
-_STRENGTH = {Decision.PUBLISH: 3, Decision.REVIEW: 2, Decision.HIDDEN: 1, Decision.DROP: 0}
+    def label_table(
+        self,
+        images: Sequence[Mapping[str, Any]],
+        raw: Floats,
+        scores: Floats,
+        decided: Decided,
+        columns: Mapping[str, Any],
+        *,
+        dropped: bool = False,
+    ) -> pa.Table:
+        """`labels`: of each image the concepts that are not dropped, best first; with `dropped` all of them.
 
-
-def record_rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Labels of all images of some records → one row a record and concept: the maximum decides, the mean informs."""
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["record_id"], row["label"]), []).append(row)
-    for (record_id, label), group in groups.items():
-        best = max(group, key=lambda row: (row["score"], _STRENGTH[Decision(row["decision"])]))
-        yield {
-            "record_id": record_id,
-            "concept_uri": best["concept_uri"],
-            "label": label,
-            "max_score": best["score"],
-            "mean_score": sum(row["score"] for row in group) / len(group),
-            "image_id": best["image_id"],
-            "images": len(group),
-            "decision": best["decision"],
-            "why": best["why"],
+        `raw` and `scores` (n, c); `columns` are those that have the same value in every row.
+        """
+        order = np.argsort(decided.ranks, axis=1)
+        kept = self._strengths[decided.verdicts] >= (0 if dropped else 1)
+        place, rank = np.nonzero(np.take_along_axis(kept, order, axis=1))
+        concept = order[place, rank]
+        arrays = {
+            **{name: texts(images, name).take(pa.array(place)) for name in ("record_id", "image_id", "image_url", "provider")},
+            **self._named(concept, decided.verdicts[place, concept]),
+            "score": pa.array(scores[place, concept], pa.float32()),
+            "raw_score": pa.array(raw[place, concept], pa.float32()),
+            "threshold": pa.array([rule.thresholds.publish for rule in self.rules], pa.float32()).take(pa.array(concept)),
+            "rank": pa.array(rank + 1, pa.int32()),
         }
+        return filled_table(LABELS, arrays, columns)
+
+    def record_table(
+        self, images: Sequence[Mapping[str, Any]], scores: Floats, decided: Decided, columns: Mapping[str, Any]
+    ) -> pa.Table:
+        """`record_labels`: every concept of each record, surest first; the best image decides, the mean informs.
+
+        All images of a record must be among `images`.
+        """
+        records = {image["record_id"]: None for image in images}
+        places = {record_id: place for place, record_id in enumerate(records)}
+        of = np.array([places[image["record_id"]] for image in images], np.intp)
+        counts = np.bincount(of, minlength=len(records))
+        last = np.cumsum(counts) - 1
+        best = self._best_images(of, scores, decided)[last]
+        means = np.add.reduceat(scores[np.argsort(of, kind="stable")].astype(np.float64), last - counts + 1, axis=0)
+        column = np.arange(scores.shape[1])[None, :]
+        highest = scores[best, column]
+        concept = np.argsort(-highest, axis=1, kind="stable")
+        record = np.repeat(np.arange(len(records)), scores.shape[1])
+        flat = (record, concept.ravel())
+        arrays = {
+            "record_id": pa.array(list(records), pa.string()).take(pa.array(record)),
+            **self._named(flat[1], decided.verdicts[best, column][flat]),
+            "max_score": pa.array(highest[flat], pa.float32()),
+            "mean_score": pa.array((means / counts[:, None])[flat], pa.float32()),
+            "image_id": texts(images, "image_id").take(pa.array(best[flat])),
+            "images": pa.array(counts[record], pa.int32()),
+        }
+        return filled_table(RECORD_LABELS, arrays, columns)
+
+    def _best_images(self, of: Places, scores: Floats, decided: Decided) -> Places:
+        """Images by record, and within a record for each concept (n, c) by score, decision and place: the best one is last."""
+        strength = self._strengths[decided.verdicts]
+        record = np.broadcast_to(of[:, None], scores.shape)
+        first_wins = np.broadcast_to(-np.arange(len(of))[:, None], scores.shape)
+        return np.lexsort((first_wins, strength, scores, record), axis=0)
+
+    @cached_property
+    def _strengths(self) -> Places:
+        return np.array([_STRENGTH[decision] for decision, _ in self._cells.verdicts], np.intp)
+
+    def _named(self, concept: Places, verdict: Places) -> dict[str, pa.Array]:
+        """The columns that name concepts and verdicts."""
+        verdicts = self._cells.verdicts
+        return {
+            "concept_uri": pa.array([one.concept_uri for one in self.concepts], pa.string()).take(pa.array(concept)),
+            "label": pa.array([one.slug for one in self.concepts], pa.string()).take(pa.array(concept)),
+            "decision": pa.array([str(decision) for decision, _ in verdicts], pa.string()).take(pa.array(verdict)),
+            "why": pa.array([str(why) for _, why in verdicts], pa.string()).take(pa.array(verdict)),
+        }
+
+    def counts(self, decided: Decided) -> dict[str, int]:
+        """How many (image, concept) pairs were decided how."""
+        found = np.bincount(decided.verdicts.ravel(), minlength=len(self._cells.verdicts))
+        by_decision = {str(decision): 0 for decision in Decision}
+        for (decision, _), number in zip(self._cells.verdicts, found, strict=True):
+            by_decision[decision] += int(number)
+        return by_decision

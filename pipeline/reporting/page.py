@@ -18,9 +18,14 @@ SHOWN = (Decision.PUBLISH, Decision.REVIEW)  # annotations point to this page: h
 
 def render_page(lake: Lake, run: Run, report: dict[str, Any]) -> str:
     """The report and sample pictures with their labels and related images, as HTML."""
-    environment = Environment(loader=PackageLoader("pipeline.reporting"), autoescape=select_autoescape())
-    environment.filters["thousands"] = lambda number: f"{number:,}"
-    return environment.get_template("run_report.html").render(report=report, samples=_samples(lake, run))
+    return environment().get_template("run_report.html").render(report=report, samples=_samples(lake, run))
+
+
+def environment() -> Environment:
+    """Templates of pages about a run."""
+    found = Environment(loader=PackageLoader("pipeline.reporting"), autoescape=select_autoescape())
+    found.filters["thousands"] = lambda number: f"{number:,}"
+    return found
 
 
 def _samples(lake: Lake, run: Run) -> list[dict[str, Any]]:

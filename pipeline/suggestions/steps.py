@@ -74,7 +74,7 @@ def publish_suggestions(run_key: str, result_keys: list[str], *, settings: Setti
     lake = open_lake(settings)
     run = lake.run(run_key)
     result = merge_results(lake, STAGE, result_keys)
-    checks = check_parts(lake, run, "suggestions", result.parts.get("suggestions", []))
+    checks = check_parts(lake, run, "suggestions", result.parts.get("suggestions", []), settings=settings)
     return publish_stage(lake, run, STAGE, result, ["suggestions", OUTCOMES_OF_STAGE], checks=checks)
 
 

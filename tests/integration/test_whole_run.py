@@ -211,17 +211,18 @@ def _data_files(settings):
     files = {}
     for manifest in sorted(lake.rglob("_manifest.json")):
         for part in json.loads(manifest.read_text())["parts"]:
-            files[re.sub(r"part-\d", "part-", part["key"])] = _without_shard_names(lake / part["key"])
+            files[re.sub(r"part-\d", "part-", part["key"])] = _without_file_names(lake / part["key"])
     shards = [path.read_bytes() for path in sorted(lake.rglob("shard-*.tar"))]
     return files, shards
 
 
-def _without_shard_names(path):
-    """The images name their shard, which has a new name too."""
+def _without_file_names(path):
+    """The images name their shard, and the predictions the part that they lie in: those have new names too."""
     if path.suffix == ".tar":
         return path.read_bytes()
     table = pq.read_table(path)
-    return table.drop_columns("shard_uri") if "shard_uri" in table.column_names else path.read_bytes()
+    names = [name for name in ("shard_uri", "part") if name in table.column_names]
+    return table.drop_columns(names) if names else path.read_bytes()
 
 
 def _poison(settings):

@@ -165,7 +165,7 @@ def test_values_of_the_wrong_type_are_poison(changes: dict[str, Any]) -> None:
 
 def test_an_embedding_of_the_wrong_width_is_poison() -> None:
     with pytest.raises(PoisonedResultError):
-        as_table("features", [{"embedding": [0.0, 1.0, 2.0]}], schema=features_schema(4))
+        as_table("features", [{"embedding": [0.0, 1.0, 2.0]}], schema=features_schema(4, concepts=1))
 
 
 @pytest.mark.parametrize("dataset", SCHEMAS)

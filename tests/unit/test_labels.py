@@ -1,20 +1,34 @@
 """From scores to label rows: ranks, decisions of one model under one policy, and many pictures of one record."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.domain.label import Thresholds
+from pipeline.domain.label import ConceptRule, Thresholds, decide
+from pipeline.domain.outcome import Reason
 from pipeline.errors import CriticalError
-from pipeline.labels.decisions import Judge, record_rows
+from pipeline.labels.decisions import Judge
 from pipeline.model.bundle import Bundle, ConceptHead
 from pipeline.settings import Settings
-from pipeline.vocabulary import Policy, Vocabulary, load_policy, load_vocabulary
+from pipeline.vocabulary import Concept, Policy, Vocabulary, load_policy, load_vocabulary
 
 PROJECT = Path(__file__).resolve().parents[2]
 OPEN = frozenset({"open"})
+COLUMNS = {
+    "model_name": "default",
+    "model_version": "1",
+    "model_sha256": "0" * 64,
+    "preprocessing_version": "1",
+    "vocabulary_version": "v",
+    "run_id": "r1",
+    "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+}
 VOCABULARY = """
 concepts:
   - {slug: painting, kind: type, labels: {en: Painting}, europeana: "http://data.europeana.eu/concept/47", wikidata: "http://www.wikidata.org/entity/Q1"}
@@ -58,7 +72,11 @@ def judge(
 
 def rows(of: Judge, *scores: float, **image: str) -> dict[str, dict[str, Any]]:
     values = np.array(scores, dtype=np.float32)
-    return {row["label"]: row for row in of.label_rows(IMAGE | image, values / 2, values)}
+    return {row["label"]: row for row in table(of, [IMAGE | image], values[None], dropped=True).to_pylist()}
+
+
+def table(of: Judge, images: list[dict[str, str]], scores: Any, **options: Any) -> pa.Table:
+    return of.label_table(images, scores / 2, scores, of.decide(images, scores), COLUMNS, **options)
 
 
 def decided(of: Judge, *scores: float, **image: str) -> dict[str, tuple[str, str]]:
@@ -71,7 +89,8 @@ def test_every_concept_gets_a_row_ranked_by_score(vocabulary: Vocabulary) -> Non
     assert [row["rank"] for row in found.values()] == [1, 2, 3]
     best = found["map"]
     assert (best["score"], best["raw_score"]) == (pytest.approx(0.9), pytest.approx(0.45))
-    assert (best["concept_uri"], best["record_id"], best["threshold"]) == ("http://vocab.getty.edu/aat/1", "/1/a", 0.8)
+    assert (best["concept_uri"], best["record_id"]) == ("http://vocab.getty.edu/aat/1", "/1/a")
+    assert best["threshold"] == pytest.approx(0.8)
 
 
 def test_equal_scores_keep_the_order_of_the_model(vocabulary: Vocabulary) -> None:
@@ -119,26 +138,65 @@ def test_a_policy_that_cannot_be_read_names_its_file(tmp_path: Path, content: st
         load_policy(tmp_path / "policy.yaml")
 
 
-def test_the_best_picture_of_a_record_decides_and_the_mean_informs() -> None:
-    def row(record: str, image: str, label: str, score: float, decision: str) -> dict[str, Any]:
-        named = {"record_id": record, "image_id": image, "label": label, "concept_uri": f"urn:{label}"}
-        return {**named, "score": score, "decision": decision, "why": f"because of {image}"}
+def test_what_is_dropped_is_not_stored_unless_it_is_asked_for(vocabulary: Vocabulary) -> None:
+    scores = np.array([[0.9, 0.02, 0.01]], dtype=np.float32)
+    assert table(judge(vocabulary), [IMAGE], scores)["label"].to_pylist() == ["painting", "map"]
+    assert table(judge(vocabulary), [IMAGE], scores, dropped=True).num_rows == 3
 
-    found = list(
-        record_rows(
-            [
-                row("/1/a", "i1", "map", 0.2, "hidden"),
-                row("/1/a", "i2", "map", 0.9, "publish"),
-                row("/1/a", "i2", "painting", 0.5, "review"),
-                row("/1/b", "i1", "map", 0.2, "hidden"),
-            ]
-        )
+
+@given(
+    st.lists(st.lists(st.sampled_from([0.0, 0.04, 0.05, 0.3, 0.5, 0.79, 0.8, 1.0]), min_size=3, max_size=3), max_size=8),
+    st.sampled_from(["open", "unknown"]),
+)
+def test_whole_arrays_are_decided_as_single_scores_are(scores: list[list[float]], category: str) -> None:
+    of = Judge(
+        concepts=[Concept(slug, "type", {}, f"urn:{slug}", None, None, (), "") for slug in "abc"],
+        rules=[
+            ConceptRule(Thresholds(0.8, 0.5), has_public_uri=True),
+            ConceptRule(Thresholds(None, 0.3), has_public_uri=True),
+            ConceptRule(Thresholds(0.8, None), has_public_uri=True, held_back=Reason.EXCLUDED),
+        ],
+        rights=OPEN,
+        floor=0.05,
+        top=2,
     )
+    images = [IMAGE | {"record_id": f"/1/{number}", "rights_category": category} for number in range(len(scores))]
+    values = np.array(scores, dtype=np.float32).reshape(-1, 3)
+    for row in table(of, images, values, dropped=True).to_pylist():
+        rule = of.rules["abc".index(row["label"])]
+        expected = decide(row["score"], row["rank"], rule, floor=0.05, top=2, rights_ok=category == "open")
+        assert (row["decision"], row["why"]) == expected
+
+
+def test_the_best_picture_of_a_record_decides_and_the_mean_informs(vocabulary: Vocabulary) -> None:
+    of = judge(vocabulary)
+    images = [
+        IMAGE | {"record_id": record, "image_id": image} for record, image in (("/1/a", "i1"), ("/1/b", "i1"), ("/1/a", "i2"))
+    ]
+    scores = np.array([[0.5, 0.2, 0.0], [0.9, 0.6, 0.0], [0.5, 0.9, 0.01]], dtype=np.float32)
+    found = of.record_table(images, scores, of.decide(images, scores), COLUMNS).to_pylist()
     assert [(row["record_id"], row["label"], row["images"]) for row in found] == [
         ("/1/a", "map", 2),
-        ("/1/a", "painting", 1),
+        ("/1/a", "painting", 2),
+        ("/1/a", "house-style", 2),
+        ("/1/b", "painting", 1),
         ("/1/b", "map", 1),
+        ("/1/b", "house-style", 1),
     ]
-    first = found[0]
-    assert (first["max_score"], first["mean_score"], first["image_id"]) == (0.9, pytest.approx(0.55), "i2")
-    assert (first["decision"], first["why"]) == ("publish", "because of i2")
+    first, second = found[:2]
+    assert (first["max_score"], first["mean_score"], first["image_id"]) == (pytest.approx(0.9), pytest.approx(0.55), "i2")
+    assert (first["decision"], first["why"], second["image_id"]) == ("publish", "threshold", "i1")
+
+
+def test_of_equal_scores_of_a_record_the_stronger_decision_counts(vocabulary: Vocabulary) -> None:
+    of = judge(vocabulary)
+    images = [IMAGE | {"image_id": "held", "rights_category": "unknown"}, IMAGE | {"image_id": "free"}]
+    scores = np.array([[0.9, 0.0, 0.0]] * 2, dtype=np.float32)
+    row = of.record_table(images, scores, of.decide(images, scores), COLUMNS).to_pylist()[0]
+    assert (row["image_id"], row["decision"]) == ("free", "publish")
+
+
+def test_no_pictures_make_empty_tables(vocabulary: Vocabulary) -> None:
+    of, scores = judge(vocabulary), np.zeros((0, 3), np.float32)
+    assert table(of, [], scores).num_rows == 0
+    assert of.record_table([], scores, of.decide([], scores), COLUMNS).num_rows == 0

@@ -36,9 +36,9 @@ def filled(settings: Settings, pictures: list[Picture], labels: list[tuple[str, 
     lake = open_lake(settings)
     lake.save_run(RUN)
     common = MODEL | RUN.columns()
-    schema = features_schema(WIDTH)
+    schema = features_schema(WIDTH, concepts=1)
     features = [
-        {"record_id": record, "image_id": image, "embedding": np.array(vector, dtype=np.float16)} | common
+        {"record_id": record, "image_id": image, "raw_scores": [0.5], "embedding": np.array(vector, dtype=np.float16)} | common
         for record, image, vector in pictures
     ]
     part = lake.write_part(RUN, "features", 0, [as_table("features", features, schema=schema)], schema)

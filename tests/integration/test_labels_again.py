@@ -1,0 +1,183 @@
+"""Pictures are looked at once, what a model has said is found again, and a damaged shard costs only itself."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli.stages import run_stage
+from pipeline.datasets.lake import Lake, open_lake
+from pipeline.domain.harvest_rules import HarvestRules
+from pipeline.domain.scope import Scope, Selection
+from pipeline.errors import CriticalError, PoisonedResultError
+from pipeline.harvest.steps import start_run
+from pipeline.labels import steps
+from pipeline.settings import Settings
+from tests.conftest import NOW
+
+SIZES = {"images_per_batch": 50, "images_per_shard": 25}
+
+
+@pytest.fixture(scope="module")
+def labelled_var(trained_var: Path, small_collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A var folder with a labelled run `first`, of a source that is a folder."""
+    var = tmp_path_factory.mktemp("labelled") / "var"
+    shutil.copytree(trained_var, var)
+    labelled(Settings(var_dir=var, **SIZES), small_collection, "first")
+    return var
+
+
+@pytest.fixture
+def settings(labelled_var: Path, tmp_path: Path) -> Settings:
+    shutil.copytree(labelled_var, tmp_path / "var")
+    return Settings(var_dir=tmp_path / "var", **SIZES)
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The ids of the pictures that the model is shown."""
+    shown: list[str] = []
+
+    def watched(batches: Any, predictor: Any) -> Iterator[Any]:
+        for images, prediction in predicted(batches, predictor):
+            shown.extend(row["image_id"] for row in images.rows)
+            yield images, prediction
+
+    predicted: Callable[..., Iterator[Any]] = steps.predicted
+    monkeypatch.setattr(steps, "predicted", watched)
+    return shown
+
+
+def labelled(settings: Settings, folder: Path, run_id: str, source: str = "folder") -> Lake:
+    """Harvest, fetch and label a folder."""
+    key = start_run(
+        settings=settings,
+        run_id=run_id,
+        source=source,
+        scope=Scope("full"),
+        created_at=NOW + timedelta(days=run_id != "first"),
+        selection=Selection("folder", str(folder)),
+        rules=HarvestRules(service="folder"),
+    )
+    for stage in ("harvest", "images", "labels"):
+        run_stage(stage, key, settings)
+    return open_lake(settings)
+
+
+def rows(lake: Lake, run_id: str, dataset: str) -> list[dict[str, Any]]:
+    """The rows of a run, but for what names the run."""
+    run = lake.run(f"runs/run={run_id}/run.json")
+    found = [row for batch in lake.rows(run, dataset) for row in batch.to_pylist()]
+    return [{name: value for name, value in row.items() if name not in ("run_id", "created_at")} for row in found]
+
+
+def counts(lake: Lake, run_id: str) -> dict[str, Any]:
+    report: dict[str, Any] = lake.read_json(f"runs/run={run_id}/labels.json")
+    return report["counts"]
+
+
+def label_anew(settings: Settings) -> Lake:
+    """The first run as if it had never been labelled."""
+    lake = settings.var_dir / "lake"
+    shutil.rmtree(lake / "runs" / "run=first" / "labels")
+    shutil.rmtree(lake / "predictions")
+    run_stage("labels", "runs/run=first/run.json", settings)
+    return open_lake(settings)
+
+
+def shards(settings: Settings) -> list[Path]:
+    return sorted((settings.var_dir / "lake" / "shards").rglob("*.tar"))
+
+
+def test_pictures_of_another_source_that_were_labelled_before_are_not_predicted_again(
+    settings: Settings, small_collection: Path, looked_at: list[str]
+) -> None:
+    lake = labelled(settings, small_collection, "second", source="elsewhere")
+    assert looked_at == []
+    for dataset in ("labels", "record_labels", "features", "score_histograms"):
+        assert rows(lake, "second", dataset) == rows(lake, "first", dataset) != []
+    pictures = {row["image_id"] for row in rows(lake, "first", "features")}
+    assert counts(lake, "second")["extra"]["pictures_recalled"] == len(pictures)
+    assert counts(lake, "first")["extra"]["pictures_predicted"] == len(pictures)
+
+
+def test_decisions_are_made_anew_from_what_is_remembered(
+    settings: Settings, small_collection: Path, looked_at: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "policy.yaml").write_text("excluded_concepts: []\nabstain: []\npublishable_rights: []\n")
+    settings = settings.model_copy(update={"policy_file": tmp_path / "policy.yaml"})
+    lake = labelled(settings, small_collection, "second")
+    assert looked_at == []
+    before = {row["why"] for row in rows(lake, "first", "labels") if row["decision"] == "publish"}
+    after = {row["why"] for row in rows(lake, "second", "labels") if row["decision"] == "hidden"}
+    assert before == {"threshold"} and "rights_restricted" in after
+    assert counts(lake, "second")["extra"]["publish"] == 0
+
+
+def test_what_is_no_longer_in_the_lake_is_predicted_again_and_nothing_else(
+    settings: Settings, small_collection: Path, looked_at: list[str]
+) -> None:
+    lake = open_lake(settings)
+    part = lake.parts(lake.run("runs/run=first/run.json"), "features")[0]
+    gone = [image_id for batch in lake.part_rows(part.key, ("image_id",)) for image_id in batch["image_id"].to_pylist()]
+    lake.store.delete(part.key)
+    lake = labelled(settings, small_collection, "second")
+    assert sorted(looked_at) == sorted(set(gone))
+    assert counts(lake, "second")["ok"] == counts(lake, "first")["ok"]
+
+
+def test_the_plan_of_a_restart_is_that_of_the_first_start(settings: Settings, looked_at: list[str]) -> None:
+    first = steps.plan_labels("runs/run=first/run.json", settings=settings)
+    assert [open_lake(settings).read_json(key)["items"]["known"] for key in first] == [[]] * len(first)
+    results = [steps.infer_batch(key, settings=settings) for key in first]
+    assert looked_at == [] and len(results) == len(first) > 1
+
+
+@pytest.mark.parametrize("damage", ["gone", "overwritten"])
+def test_a_corrupt_shard_costs_its_own_pictures_only(settings: Settings, damage: str) -> None:
+    shard = shards(settings)[1]
+    before = {row["image_id"]: row for row in rows(open_lake(settings), "first", "images") if row["outcome"] == "ok"}
+    lost = {image_id for image_id, row in before.items() if row["shard_uri"].endswith(shard.name)}
+    shard.unlink() if damage == "gone" else shard.write_bytes(b"\x00" * shard.stat().st_size)
+    lake = label_anew(settings)
+    assert {row["image_id"] for row in rows(lake, "first", "features")} == before.keys() - lost
+    found = rows(lake, "first", "outcomes/stage=labels")
+    assert len(found) == counts(lake, "first")["reasons"]["corrupt"] == len(lost)
+    assert {(row["outcome"], row["reason"]) for row in found} == {("failed", "corrupt")}
+    assert all(shard.name in row["detail"] for row in found)
+    (warned,) = lake.read_json("runs/run=first/labels.json")["checks"][0]["warnings"]
+    assert "failed_share" in warned
+
+
+def test_many_corrupt_shards_block_the_run(settings: Settings) -> None:
+    for shard in shards(settings)[:3]:
+        shard.write_bytes(b"")
+    with pytest.raises(PoisonedResultError, match="run first is blocked: labels figures: .* on failed_share fails"):
+        label_anew(settings)
+
+
+@pytest.mark.parametrize("poison", ["nan", "width"])
+def test_an_impossible_answer_writes_nothing_of_its_batch_and_names_the_shard(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, poison: str
+) -> None:
+    from pipeline.model import predictor
+
+    run_in_batches = predictor.run_in_batches
+
+    def poisoned(*arguments: Any) -> Any:
+        scores, embeddings = run_in_batches(*arguments)
+        return (scores * float("nan"), embeddings) if poison == "nan" else (scores[:, 1:], embeddings)
+
+    monkeypatch.setattr(predictor, "run_in_batches", poisoned)
+    lake = settings.var_dir / "lake"
+    for dataset in ("labels", "record_labels", "features"):
+        shutil.rmtree(lake / dataset)
+    said = "not finite" if poison == "nan" else "scores of shape"
+    with pytest.raises(PoisonedResultError, match=rf"{said}.*shards/.*\.tar"):
+        label_anew(settings)
+    assert not (lake / "labels").exists()
+    with pytest.raises(CriticalError, match="no published labels"):
+        rows(open_lake(settings), "first", "labels")
