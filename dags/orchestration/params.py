@@ -18,6 +18,33 @@ COMMON = {
     "dry_run": Param(False, type="boolean", description="Do everything but send: nothing leaves the house."),
 }
 
+FEEDBACK = {
+    "file": Param(
+        "",
+        type="string",
+        description="An export that the workers can read.",
+        examples=["/var/lib/enrichment/campaign.json"],
+    ),
+    "kind": Param(
+        "crowdheritage", type="string", enum=["crowdheritage", "zooniverse", "label-studio"], description="What it comes from."
+    ),
+    "accept": Param(
+        "majority",
+        type="string",
+        pattern=r"^(majority|platform|dawid-skene|net:[1-9]\d*)$",
+        description="When a tag is accepted: majority, net:N, platform or dawid-skene.",
+    ),
+    "campaign": Param(
+        "", type="string", description="Exports of one campaign follow each other; those of several stand beside each other."
+    ),
+    "labels": Param("", type="string", description="A CSV label,concept: what labels mean that the vocabulary does not have."),
+    "min_votes": Param(
+        None, type=["null", "integer"], minimum=1, description="So many votes decide; zooniverse takes 3, other kinds 1."
+    ),
+    "dry_run": Param(False, type="boolean", description="Read and count, write nothing."),
+    "propose_thresholds": Param(True, type="boolean", description="Propose thresholds from all votes afterwards."),
+}
+
 
 def collection(sources):
     """The form of `enrich_collection`: a source or a free selection, which part of it, and how far."""

@@ -14,13 +14,14 @@ from pipeline.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DAG_FILES = sorted((ROOT / "dags").glob("*.py"))
+BY_NAME = {"enrich_collection", "import_feedback", "recheck_links", "train_model", "withdraw_annotations"}
 STAGES = ("harvest", "images", "labels", "suggestions", "publish")
 
 
 def test_all_dags_parse_without_an_error(dag_bag):
     assert dag_bag.import_errors == {}
     nightly = {source.dag_id for source in load_sources(Settings().sources_dir).values()}
-    assert set(dag_bag.dags) == nightly | {"enrich_collection", "recheck_links", "train_model", "withdraw_annotations"}
+    assert set(dag_bag.dags) == nightly | BY_NAME
     assert "enrich_nightly" in nightly
 
 
@@ -97,6 +98,13 @@ def test_nothing_is_withdrawn_before_a_person_has_seen_the_counts(dag_bag):
     assert approve.defaults == ["Reject"] and approve.response_timeout is not None  # nobody answers: nothing happens
     assert dag.get_task("withdraw").pool == pools.PUBLISH
     assert dag.params["why"] == "" and not any(dag.params[name] for name in ("model", "record", "run"))
+
+
+def test_an_import_proposes_thresholds_and_applies_none(dag_bag):
+    dag = dag_bag.dags["import_feedback"]
+    edges = {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks}
+    assert edges == {"read": ["wanted"], "wanted": ["propose"], "propose": []}
+    assert dag.params["dry_run"] is False and dag.params["accept"] == "majority"
 
 
 def test_the_recheck_is_a_stage_of_its_own_every_night(dag_bag):
