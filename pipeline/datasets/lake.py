@@ -85,7 +85,7 @@ class Lake:
         count = 0
         with tempfile.TemporaryDirectory(prefix="enrich-") as folder, room_for(Path(folder)):
             path = Path(folder) / "part.parquet"
-            with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            with parquet_writer(path, schema) as writer:
                 for batch in rows:
                     table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
                     _check(dataset, table, schema)
@@ -155,6 +155,16 @@ class Lake:
     def root(self) -> str:
         """The lake's address."""
         return self.store.root
+
+
+def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer of our files: zstd; dictionaries for texts only, and statistics of the record id alone, which readers look for.
+
+    Dictionaries of numbers that never come twice, and statistics of 64 hexadecimal digits, take more than half of the time.
+    """
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    looked_for = [name for name in ("record_id",) if name in texts]
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=texts, write_statistics=looked_for)
 
 
 def open_lake(settings: Settings) -> Lake:

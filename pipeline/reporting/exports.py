@@ -1,7 +1,9 @@
 """What people take away from a run: label and suggestion tables as CSV and Parquet, annotations as JSON lines."""
 
+import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
-from pipeline.datasets.lake import Lake
+from pipeline.datasets.lake import Lake, parquet_writer
 from pipeline.datasets.run import Run
 from pipeline.datasets.schemas import LABELS, SUGGESTIONS
+from pipeline.datasets.stage import groups_of
 from pipeline.domain.annotation import annotation_errors, run_page, tag_annotation
 from pipeline.domain.identifiers import ITEM_BASE, is_item
 from pipeline.domain.label import Decision
@@ -22,6 +24,8 @@ from pipeline.settings import Settings
 from pipeline.vocabulary import Vocabulary
 
 LICENCE = "http://creativecommons.org/publicdomain/zero/1.0/"  # labels are statements of ours: CC0
+BATCHES_TOGETHER = 8  # of the lake's batches in a row group: 131,072 rows
+_FORMULA = "^[=+\\-@\t\r\n]"
 
 
 def write_exports(lake: Lake, run: Run, folder: Path, vocabulary: Vocabulary, settings: Settings) -> list[str]:
@@ -40,17 +44,43 @@ def write_exports(lake: Lake, run: Run, folder: Path, vocabulary: Vocabulary, se
 
 def _write_parquet(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
     schema = schema.with_metadata({**(schema.metadata or {}), b"licence": LICENCE.encode()})
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in batches:
-            writer.write_table(pa.Table.from_batches([batch]).replace_schema_metadata(schema.metadata))
+    with parquet_writer(path, schema) as writer:
+        for group in groups_of(batches, BATCHES_TOGETHER):
+            writer.write_table(pa.Table.from_batches(group).replace_schema_metadata(schema.metadata))
 
 
 def _write_csv(path: Path, tables: Iterator[pa.Table]) -> None:
-    """RFC 4180 in UTF-8; every text is quoted, so that no reader has to guess."""
+    """RFC 4180 in UTF-8; every text is quoted, so that no reader has to guess. One table is made while another is written."""
     first = next(tables)
-    with pacsv.CSVWriter(path, first.schema) as writer:
-        for table in chain([first], tables):
+    with _WithCarriageReturns(path) as file, pacsv.CSVWriter(pa.PythonFile(file, "w"), first.schema) as writer:
+        for table in _ahead(chain([first], tables)):
             writer.write_table(table)
+
+
+def _ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, tables, None)
+        while (table := coming.result()) is not None:
+            coming = thread.submit(next, tables, None)
+            yield table
+
+
+class _WithCarriageReturns(io.RawIOBase):
+    """A file whose lines end with CR and LF, as RFC 4180 has it; pyarrow writes LF alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self._file.write(bytes(content).replace(b"\n", b"\r\n"))
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:
@@ -59,37 +89,50 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _label_cells(batch: pa.RecordBatch, vocabulary: Vocabulary, languages: Sequence[str]) -> pa.Table:
-    """The hand-over columns (interfaces: labels.csv); what was dropped stays in the Parquet."""
-    table = pa.Table.from_batches([batch]).filter(pc.field("decision") != Decision.DROP)
-    slugs = table["label"].to_pylist()
+    """The hand-over columns (docs/labels.md); rows that earlier versions dropped stay in the Parquet."""
+    table = pa.Table.from_batches([batch])
+    kept = pc.not_equal(table["decision"], str(Decision.DROP))
+    if not pc.all(kept).as_py():
+        table = table.filter(kept)
+    slugs = table["label"].combine_chunks().dictionary_encode()
+    concepts = [vocabulary.by_slug[slug] for slug in slugs.dictionary.to_pylist()]
+
+    def of_concepts(values: Iterable[str]) -> pa.ChunkedArray:
+        return _safe(pa.array(values, pa.string())).take(slugs.indices)
+
     columns = {
-        "category": table["label"],
-        "skos_concept": table["concept_uri"],
+        "category": of_concepts(concept.slug for concept in concepts),
+        "skos_concept": _safe(table["concept_uri"]),
         "URI": pc.binary_join_element_wise(ITEM_BASE, table["record_id"], ""),
-        "ID": table["record_id"],
-        "URL": table["image_url"],
+        "ID": _safe(table["record_id"]),
+        "URL": _safe(table["image_url"]),
         "score": pc.round(table["score"].cast(pa.float64()), 4),
         "decision": table["decision"],
-        "model": pc.binary_join_element_wise(table["model_name"], table["model_version"], "@"),
+        "model": _safe(pc.binary_join_element_wise(table["model_name"], table["model_version"], "@")),
     }
-    labels = {
-        f"label_{language}": pa.array([vocabulary.by_slug[slug].label(language) for slug in slugs], pa.string())
-        for language in languages
-    }
+    labels = {f"label_{language}": of_concepts(concept.label(language) for concept in concepts) for language in languages}
     return pa.table(columns | labels)
+
+
+def _safe(texts: Any) -> Any:
+    """The column, with an apostrophe before what a spreadsheet would take for a formula (OWASP: CSV injection)."""
+    usual = pc.or_(pc.starts_with(texts, "http"), pc.starts_with(texts, "/"))  # four times as quick to tell
+    if pc.all(usual).as_py():
+        return texts
+    return pc.if_else(pc.match_substring_regex(texts, _FORMULA), pc.binary_join_element_wise("'", texts, ""), texts)
 
 
 def _suggestion_cells(batch: pa.RecordBatch) -> pa.Table:
     table = pa.Table.from_batches([batch])
     return pa.table(
         {
-            "record_id": table["record_id"],
-            "related_record_id": table["related_record_id"],
+            "record_id": _safe(table["record_id"]),
+            "related_record_id": _safe(table["related_record_id"]),
             "rank": table["rank"],
             "score": pc.round(table["score"].cast(pa.float64()), 4),
             "visual_similarity": pc.round(table["visual_similarity"].cast(pa.float64()), 4),
-            "shared_concepts": _joined(table["shared_concepts"]),
-            "reasons": _joined(table["reasons"]),
+            "shared_concepts": _safe(_joined(table["shared_concepts"])),
+            "reasons": _safe(_joined(table["reasons"])),
         }
     )
 

