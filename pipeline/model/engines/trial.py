@@ -78,9 +78,7 @@ def _made(store: ObjectStore, bundle: Bundle, network: Any, name: str, calibrati
         path = Path(temporary) / name
         write_tflite(network, path, calibration=calibration)
         store.put_file(f"{bundle.folder}/{name}", path)
-        log.info(
-            "engine_file_made", file=name, megabytes=round(path.stat().st_size / 1e6, 1), s=round(time.monotonic() - started)
-        )
+        log.info("engine_file_made", file=name, bytes=path.stat().st_size, seconds=round(time.monotonic() - started, 1))
         return digest(path)
 
 
