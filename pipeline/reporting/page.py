@@ -1,10 +1,13 @@
 """The run report as a page that needs nothing but itself: styles, bars and sample pictures are inside."""
 
 import base64
+import math
 from collections import defaultdict
 from itertools import islice
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from pipeline.datasets.lake import Lake
@@ -25,6 +28,7 @@ def environment() -> Environment:
     """Templates of pages about a run."""
     found = Environment(loader=PackageLoader("pipeline.reporting"), autoescape=select_autoescape())
     found.filters["thousands"] = lambda number: f"{number:,}"
+    found.filters["scaled"] = lambda number: min(20.0, 4 * math.log10(number + 1))  # of 20: a hundred thousand fill it
     return found
 
 
@@ -72,9 +76,10 @@ def _picture_places(lake: Lake, run: Run, wanted: set[str]) -> dict[str, tuple[s
 
 def _labels(lake: Lake, run: Run, chosen: set[str]) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    wanted = pa.array(sorted(chosen), pa.string())
     for batch in lake.rows(run, "record_labels", ("record_id", "label", "max_score", "decision")):
-        for row in batch.to_pylist():
-            if row["record_id"] in chosen and row["decision"] in SHOWN:
+        for row in batch.filter(pc.is_in(batch["record_id"], value_set=wanted)).to_pylist():
+            if row["decision"] in SHOWN:
                 found[row["record_id"]].append(row)
     return defaultdict(list, {key: sorted(rows, key=lambda row: -row["max_score"])[:5] for key, rows in found.items()})
 

@@ -5,9 +5,12 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from pipeline.datasets.lake import Lake, open_lake
 from pipeline.datasets.run import Run
@@ -18,11 +21,15 @@ from pipeline.errors import CriticalError, PoisonedResultError
 from pipeline.reporting.evaluation import evaluate_run
 from pipeline.reporting.exports import LICENCE, write_exports
 from pipeline.reporting.page import render_page
+from pipeline.reporting.provenance import provenance
+from pipeline.reporting.quality import quality_page, read_checked
 from pipeline.settings import Settings
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 STAGES = ("harvest", "images", "labels", "suggestions", "publish")
 OUTCOMES_SHOWN = 500
+DRIFT_SHOWN = 40
+_BESIDE = ("run_report.json", "run_report.html", "quality.json", "quality.html", "provenance.jsonld")
 
 
 def write_report(run_key: str, *, settings: Settings) -> str:
@@ -39,7 +46,11 @@ def write_report(run_key: str, *, settings: Settings) -> str:
     try:
         files = write_exports(lake, run, folder, vocabulary, settings)
         report = build_report(lake, run, vocabulary, settings)
-        report["files"] = sorted([*files, "run_report.json", "run_report.html"])
+        report["files"] = sorted([*files, *_BESIDE])
+        checked = read_checked(lake, run)
+        (folder / "quality.json").write_text(json.dumps(checked, indent=1), encoding="utf-8")
+        (folder / "quality.html").write_text(quality_page(run, checked), encoding="utf-8")
+        (folder / "provenance.jsonld").write_text(json.dumps(provenance(run, report, folder, settings), indent=1))
         (folder / "run_report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
         (folder / "run_report.html").write_text(render_page(lake, run, report), encoding="utf-8")
         for path in sorted(folder.iterdir()):
@@ -59,7 +70,8 @@ def build_report(lake: Lake, run: Run, vocabulary: Vocabulary, settings: Setting
     accounting = _accounting({stage: Counts.from_json(value["counts"]) for stage, value in stages.items()})
     if wrong := [check for check in accounting if not check["adds_up"]]:
         raise PoisonedResultError(f"run {run.run_id}: the counts do not add up: {wrong}")
-    outcomes, reasons, by_provider = _outcomes(lake, run)
+    outcomes, reasons = _outcomes(lake, run)
+    by_provider, rights = _pictures(lake, run)
     report: dict[str, Any] = {
         "run": {
             "run_id": run.run_id,
@@ -74,12 +86,20 @@ def build_report(lake: Lake, run: Run, vocabulary: Vocabulary, settings: Setting
         "stages": stages,
         "accounting": accounting,
         "completeness": stages["harvest"]["harvest"] | _completeness(stages["harvest"]["counts"]["extra"]),
-        "failures": {"by_reason": reasons, "by_provider": by_provider, "rows": outcomes},
+        "failures": {
+            "by_reason": reasons,
+            "by_provider": {provider: found.total() for provider, found in by_provider.items()},
+            "by_provider_and_reason": by_provider,
+            "rows": outcomes,
+        },
+        "quality": _quality(lake, run),
         "images": _images(stages["images"]),
         "labels_per_concept": _labels_per_concept(lake, run),
+        "score_histograms": _score_histograms(lake, run),
         "model": _model(lake, run),
         "vocabulary_version": vocabulary.version,
         "licence": LICENCE,
+        "rights_of_images": rights,
         "evaluation": None,
     }
     if settings.truth_collection:
@@ -95,7 +115,8 @@ def _accounting(counts: dict[str, Counts]) -> list[dict[str, Any]]:
         ("harvested = with image + every reason", harvest.inputs, harvest.ok + harvest.reasons.total()),
         ("image candidates = records with image", images.extra["records"], harvest.ok),
         ("addresses visited = ok + every reason", images.inputs, images.ok + images.reasons.total()),
-        ("labelled images = images ok", labels.inputs, images.ok),
+        ("images to label = images ok", labels.inputs, images.ok),
+        ("images to label = labelled + every reason", labels.inputs, labels.ok + labels.reasons.total()),
         ("records with suggestions or none = records labelled", suggestions.inputs, labels.extra["records"]),
         ("statements = record labels decided publish", publish.inputs, labels.extra["records_publish"]),
         ("statements = on the platform + every other state", publish.inputs, publish.ok + publish.reasons.total()),
@@ -132,30 +153,73 @@ def _summary(stages: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _outcomes(lake: Lake, run: Run) -> tuple[list[dict[str, Any]], dict[str, int], dict[str, int]]:
-    """The first rows that are not ok, counts by reason, and failed images by provider."""
+def _outcomes(lake: Lake, run: Run) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The first rows that are not ok, and counts by reason."""
     rows: list[dict[str, Any]] = []
     reasons: Counter[str] = Counter()
-    providers: Counter[str] = Counter()
     columns = ("stage", "record_id", "input_id", "outcome", "reason", "detail")
-    for stage in ("harvest", "images", "suggestions", "publish"):
+    for stage in STAGES:
         for batch in lake.rows(run, outcomes_dataset(stage), columns):
-            for row in batch.to_pylist():
-                reasons[row["reason"]] += 1
-                if len(rows) < OUTCOMES_SHOWN:
-                    rows.append(row)
-    for batch in lake.rows(run, "images", ("provider", "outcome")):
-        providers.update(row["provider"] for row in batch.to_pylist() if row["outcome"] != "ok")
-    return rows, dict(reasons.most_common()), dict(providers.most_common())
+            reasons.update(batch["reason"].to_pylist())
+            rows += batch.slice(0, OUTCOMES_SHOWN - len(rows)).to_pylist()
+    return rows, dict(reasons.most_common())
+
+
+def _pictures(lake: Lake, run: Run) -> tuple[dict[str, Counter[str]], dict[str, int]]:
+    """Images that failed, by provider and reason, the worst first; rights statements of those that did not."""
+    failed: dict[str, Counter[str]] = {}
+    rights: Counter[str] = Counter()
+    for batch in lake.rows(run, "images", ("provider", "reason", "rights")):
+        for row, count in _counted(batch, ("provider", "reason", "rights")):
+            if row["reason"] is None:
+                rights[row["rights"]] += count
+            else:
+                failed.setdefault(row["provider"], Counter())[row["reason"]] += count
+    worst = sorted(failed, key=lambda provider: (-failed[provider].total(), provider))
+    return {provider: failed[provider] for provider in worst}, dict(rights.most_common())
 
 
 def _labels_per_concept(lake: Lake, run: Run) -> dict[str, dict[str, int]]:
     table: dict[str, Counter[str]] = {}
     for batch in lake.rows(run, "record_labels", ("label", "decision")):
-        for row in batch.to_pylist():
-            table.setdefault(row["label"], Counter())[row["decision"]] += 1
+        for row, count in _counted(batch, ("label", "decision")):
+            table.setdefault(row["label"], Counter())[row["decision"]] += count
     order = sorted(table, key=lambda label: (-table[label][Decision.PUBLISH], label))
     return {label: {str(d): table[label][d] for d in Decision} for label in order}
+
+
+def _counted(batch: pa.RecordBatch, columns: Sequence[str]) -> Iterator[tuple[dict[str, Any], int]]:
+    """The values that stand together in rows, each once, and how often."""
+    for row in pa.Table.from_batches([batch]).group_by(list(columns)).aggregate([([], "count_all")]).to_pylist():
+        yield row, row["count_all"]
+
+
+def _score_histograms(lake: Lake, run: Run) -> dict[str, list[dict[str, Any]]]:
+    """Of each concept the images by interval of the calibrated score, over all providers."""
+    found: dict[str, dict[tuple[float, float], int]] = {}
+    for batch in lake.rows(run, "score_histograms", ("label", "score_from", "score_to", "images")):
+        for row in batch.to_pylist():
+            bins = found.setdefault(row["label"], {})
+            interval = (round(row["score_from"], 6), round(row["score_to"], 6))
+            bins[interval] = bins.get(interval, 0) + row["images"]
+    return {
+        label: [{"from": low, "to": high, "images": count} for (low, high), count in sorted(bins.items())]
+        for label, bins in sorted(found.items())
+    }
+
+
+def _quality(lake: Lake, run: Run) -> dict[str, Any]:
+    """What did not hold, and how far the scores have moved from the model's reference: its first published run."""
+    checked = {one["dataset"]: one for one in read_checked(lake, run)}
+    broken = [
+        f"{name}: {result['sentence']}" for name, one in checked.items() for result in one["results"] if not result["passed"]
+    ]
+    drift = checked["labels"]["figures"].get("drift", []) if "labels" in checked else []
+    return {
+        "expectations": sum(len(one["results"]) for one in checked.values()),
+        "warnings": broken,
+        "drift": drift[:DRIFT_SHOWN],
+    }
 
 
 def _model(lake: Lake, run: Run) -> dict[str, Any]:

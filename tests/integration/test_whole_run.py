@@ -1,6 +1,7 @@
 """From harvest to annotation over real HTTP, without Airflow: what a run leaves behind, and what a second one does."""
 
 import csv
+import hashlib
 import json
 import re
 from collections import Counter
@@ -37,7 +38,7 @@ def finished(make_settings, begin):
 
 
 def test_every_record_is_accounted_for_and_every_broken_one_has_its_reason(finished, small_collection):
-    _, report = finished
+    settings, report = finished
     assert all(check["adds_up"] for check in report["accounting"])
     with (small_collection / "metadata.csv").open() as handle:
         assert report["summary"]["records"] == len(list(csv.DictReader(handle)))
@@ -50,6 +51,10 @@ def test_every_record_is_accounted_for_and_every_broken_one_has_its_reason(finis
         "near_blank": 2,
     }
     assert len({row["record_id"] for row in report["failures"]["rows"]}) == 20
+    by_provider = report["failures"]["by_provider_and_reason"]
+    assert sum(sum(reasons.values()) for reasons in by_provider.values()) == sum(report["failures"]["by_provider"].values())
+    assert sum(report["rights_of_images"].values()) == report["summary"]["images"]
+    _shows_scores_and_expectations_and_tells_where_its_files_come_from(settings.var_dir / "latest", report)
 
 
 def test_what_was_published_is_on_the_platform_exactly_once(finished, platform):
@@ -199,6 +204,26 @@ def test_private_addresses_are_refused_unless_they_are_the_sandboxs(make_setting
     run_stage("harvest", key, settings)
     with pytest.raises(CriticalError, match="ssrf_refused"):
         run_stage("images", key, settings)
+
+
+def _shows_scores_and_expectations_and_tells_where_its_files_come_from(folder, report):
+    for bins in report["score_histograms"].values():
+        assert sum(one["images"] for one in bins) == report["summary"]["images"]
+    checked = json.loads((folder / "quality.json").read_text())
+    assert {one["dataset"] for one in checked} == {"records", "images", "labels", "record_labels", "suggestions"}
+    assert all(one["passed"] for one in checked)
+    assert sum(len(one["results"]) for one in checked) == report["quality"]["expectations"]
+    pages = [(folder / name).read_text() for name in ("run_report.html", "quality.html")]
+    assert "<svg" in pages[0] and "ExpectCompoundColumnsToBeUnique" in pages[1]
+    assert not [page for page in pages if re.search(r"""(src|href)=["']?(https?:)?//(?!creativecommons)""", page)]
+    graph = {one["@id"].rpartition(":")[2]: one for one in json.loads((folder / "provenance.jsonld").read_text())["@graph"]}
+    labels = graph["night/labels.csv"]
+    assert labels["spdx:checksum"] == "sha256:" + hashlib.sha256((folder / "labels.csv").read_bytes()).hexdigest()
+    made = graph[labels["prov:wasDerivedFrom"]["@id"].rpartition(":")[2]]
+    stage = graph[made["prov:wasGeneratedBy"]["@id"].rpartition(":")[2]]
+    used = {one["@id"].rpartition("#")[2] for one in stage["prov:used"]}
+    assert used == {"images", "model", "vocabulary"}
+    assert graph["night#model"]["spdx:checksum"] == f"sha256:{report['model']['model_sha256']}"
 
 
 def _run(settings):
