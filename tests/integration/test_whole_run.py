@@ -4,8 +4,10 @@ import csv
 import hashlib
 import json
 import re
+import sqlite3
 from collections import Counter
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 import requests
@@ -15,6 +17,7 @@ from pipeline.datasets.lake import open_lake
 from pipeline.domain.annotation import annotation_errors
 from pipeline.domain.scope import Scope
 from pipeline.errors import CriticalError, PoisonedResultError
+from pipeline.settings import PROJECT_ROOT
 from tests.conftest import NOW
 from tests.integration.conftest import STAGES, created
 
@@ -55,6 +58,7 @@ def test_every_record_is_accounted_for_and_every_broken_one_has_its_reason(finis
     assert sum(sum(reasons.values()) for reasons in by_provider.values()) == sum(report["failures"]["by_provider"].values())
     assert sum(report["rights_of_images"].values()) == report["summary"]["images"]
     _shows_scores_and_expectations_and_tells_where_its_files_come_from(settings.var_dir / "latest", report)
+    _answers_every_query(settings, report)
 
 
 def test_what_was_published_is_on_the_platform_exactly_once(finished, platform):
@@ -224,6 +228,24 @@ def _shows_scores_and_expectations_and_tells_where_its_files_come_from(folder, r
     used = {one["@id"].rpartition("#")[2] for one in stage["prov:used"]}
     assert used == {"images", "model", "vocabulary"}
     assert graph["night#model"]["spdx:checksum"] == f"sha256:{report['model']['model_sha256']}"
+
+
+def _answers_every_query(settings, report):
+    """The SQL in `sql/reports`, as people run it by hand."""
+    queries = {path.stem: path.read_text() for path in (PROJECT_ROOT / "sql" / "reports").glob("*.sql")}
+    with sqlite3.connect(settings.var_dir / "enrichment.db") as database:
+        states = database.execute(queries.pop("ledger_states")).fetchall()
+    assert sum(row[2] for row in states if row[0].startswith("europeana")) == report["summary"]["annotations"]
+    with duckdb.connect() as connection:
+        connection.execute(f"SET VARIABLE lake = '{settings.var_dir / 'lake'}'; SET VARIABLE run = 'night'")
+        found = {name: connection.execute(query).fetchall() for name, query in queries.items()}
+    assert [name for name, rows in found.items() if not rows] == []
+    published = {row[0]: row[2] for row in found["labels_by_concept"]}
+    assert published == {label: counts["publish"] for label, counts in report["labels_per_concept"].items()}
+    scored = Counter()
+    for label, _, images, *_ in found["scores_by_provider"]:
+        scored[label] += images
+    assert set(scored.values()) == {report["summary"]["images"]}
 
 
 def _run(settings):
