@@ -3,7 +3,7 @@
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipeline.errors import CriticalError, EnrichmentError, PermanentError, Tran
 from pipeline.settings import Settings
 
 DUPLICATE = re.compile(r"Found duplicate annotations with the ids: ?([\d, ]+)")
+LARGEST_PAGE = 10_000  # of URIs alone (§8.1)
 REFRESH_BEFORE_S = 60  # as Europeana's own client does
 TOKEN_PATH = "/realms/europeana/protocol/openid-connect/token"
 
@@ -71,8 +72,8 @@ class AnnotationClient:
 
     def find_all(self, record_id: str, body_uri: str) -> list[str]:
         """The URIs of all our tags with this body on the record that the index knows, the oldest first."""
-        found = self._search(f'target_record_id:"{record_id}"', f'body_uri:"{body_uri}"', page=0, size=100).get("items", [])
-        return sorted(found if isinstance(found, list) else [found], key=lambda uri: int(annotation_number(uri)))
+        page = self._search(f'target_record_id:"{record_id}"', f'body_uri:"{body_uri}"', page=0, size=100)
+        return sorted(_items(page), key=lambda uri: int(annotation_number(uri)))
 
     def is_ours(self, number: str) -> bool:
         """Did our account create this annotation?"""
@@ -107,6 +108,21 @@ class AnnotationClient:
             return False
         self._check(reply, f"DELETE {path}")
         return True
+
+    def all_of_ours(self, highest: int) -> Iterator[str]:
+        """The numbers of all our tags that the index knows; `highest` is about the largest number that they have.
+
+        Asked for in ranges of numbers that fit on a page: paging deep into a search is slow, and its order may change.
+        """
+        ranges: list[tuple[int, int | None]] = [(highest + 1, None), (0, highest)]
+        while ranges:
+            low, high = ranges.pop()
+            page = self._search(f"anno_id:[{low} TO {'*' if high is None else high}]", page=0, size=LARGEST_PAGE)
+            if _total(page) > LARGEST_PAGE:
+                middle = (low + high) // 2 if high is not None else 2 * low + LARGEST_PAGE
+                ranges += [(middle + 1, high), (low, middle)]
+            else:
+                yield from (annotation_number(uri) for uri in _items(page))
 
     def creator(self) -> str:
         """Our creator URI: the token's `sub` names it (contract §1)."""
@@ -164,6 +180,18 @@ class AnnotationClient:
         if reply.status_code >= 500 or reply.ok:
             raise AmbiguousError(message)
         raise PermanentError(message)
+
+
+def _items(page: Mapping[str, Any]) -> list[str]:
+    """What stands on a page; a single one may come without its list (§8.3)."""
+    found = page.get("items", [])
+    return found if isinstance(found, list) else [found]
+
+
+def _total(page: Mapping[str, Any]) -> int:
+    """How many the search has in all; the member has two names (§8.3)."""
+    whole = page.get("isPartOf") or page.get("partOf") or {}
+    return int(whole.get("total") or 0) if isinstance(whole, Mapping) else len(_items(page))
 
 
 class _Tokens:

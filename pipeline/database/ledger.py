@@ -185,8 +185,10 @@ def settle(
     with engine.begin() as connection:
         for outcome in outcomes:
             values: dict[str, Any] = {"state": outcome.state, "last_error": outcome.error[:500], "updated_at": now}
+            if outcome.state not in (*OPEN, State.WITHDRAWING):
+                values["batch"] = None  # done: nobody holds it
             if outcome.state in (State.HELD, State.WITHDRAWN, State.GONE):
-                values |= {"remote_id": None, "batch": None}  # it stands nowhere now, and nobody holds it
+                values["remote_id"] = None  # where it stands now: nowhere
             elif outcome.remote_id:
                 values["remote_id"] = outcome.remote_id
             mine = and_(ledger.c.id == outcome.id, ledger.c.batch == batch, ledger.c.state.in_(before))
@@ -205,6 +207,29 @@ def find(engine: Engine, target: str, record_ids: Sequence[str]) -> list[dict[st
     return _rows(
         engine, select(ledger).where(ledger.c.target == target, ledger.c.record_id.in_(record_ids)).order_by(ledger.c.id)
     )
+
+
+def with_remote(engine: Engine, target: str, *, after: int = 0, limit: int = CHUNK) -> list[dict[str, Any]]:
+    """Rows (ids > `after`) that stand somewhere at a target."""
+    query = select(ledger).where(ledger.c.target == target, ledger.c.id > after, ledger.c.remote_id.is_not(None))
+    return _rows(engine, query.order_by(ledger.c.id).limit(limit))
+
+
+def of_remote(engine: Engine, target: str, remote_ids: Sequence[str]) -> set[str]:
+    """Those of the ids (at most a few hundred) that some row names."""
+    query = select(ledger.c.remote_id).where(ledger.c.target == target, ledger.c.remote_id.in_(remote_ids))
+    with engine.connect() as connection:
+        return set(connection.scalars(query))
+
+
+def correct(
+    engine: Engine, identity: int, state: State, remote_id: str | None, *, before: State, why: str, now: datetime
+) -> bool:
+    """Make a row say what the platform says, unless somebody else has changed it meanwhile (False)."""
+    values = {"state": state, "remote_id": remote_id, "batch": None, "last_error": why[:500], "updated_at": now}
+    with begin_writing(engine) as connection:
+        mine = and_(ledger.c.id == identity, ledger.c.state == before)
+        return connection.execute(update(ledger).where(mine).values(values)).rowcount == 1
 
 
 # --- Taking back ---
@@ -247,6 +272,12 @@ def tally(engine: Engine, choice: Choice) -> list[dict[str, Any]]:
     by = (ledger.c.target, ledger.c.concept_uri, ledger.c.data_provider, ledger.c.state)
     query = select(*by, func.count().label("statements")).where(choice.where).group_by(*by).order_by(*by)
     return _rows(engine, query)
+
+
+def records_of(engine: Engine, choice: Choice) -> list[str]:
+    """The records of the choice's statements."""
+    with engine.connect() as connection:
+        return list(connection.scalars(select(ledger.c.record_id).distinct().where(choice.where)))
 
 
 def begin_withdrawal(

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Engine, Select, and_, bindparam, func, or_, select, update
+from sqlalchemy import Engine, Select, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.database.connection import begin_writing
@@ -190,6 +190,30 @@ def of_picture(engine: Engine, lake: str, identity: str) -> Link | None:
     )
     found = list(_read(engine, query.order_by(table.checked_at.desc(), table.id).limit(1)))
     return found[0] if found else None
+
+
+def of_records(engine: Engine, lake: str, record_ids: Iterable[str]) -> Iterator[Link]:
+    """All addresses of some records."""
+    for group in _groups(sorted(record_ids)):
+        yield from _read(engine, select(image_links).where(image_links.c.lake == lake, image_links.c.record_id.in_(group)))
+
+
+def shared(engine: Engine, lake: str, image_ids: Iterable[str], record_ids: Collection[str]) -> set[str]:
+    """Those of the pictures that other records have, too."""
+    table, found = image_links.c, set[str]()
+    for group in _groups(sorted(image_ids)):
+        query = select(table.image_id, table.record_id).where(table.lake == lake, table.image_id.in_(group))
+        with engine.connect() as connection:
+            found |= {row.image_id for row in connection.execute(query) if row.record_id not in record_ids}
+    return found
+
+
+def forget(engine: Engine, lake: str, record_ids: Iterable[str]) -> None:
+    """Remove the rows of some records."""
+    with begin_writing(engine) as connection:
+        for group in _groups(sorted(record_ids)):
+            mine = and_(image_links.c.lake == lake, image_links.c.record_id.in_(group))
+            connection.execute(delete(image_links).where(mine))
 
 
 def placeholders(engine: Engine, lake: str) -> set[tuple[str, str, str]]:

@@ -1,5 +1,6 @@
 """What was taken down at somebody's wish: records and whole providers of which nothing is harvested or published again."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,11 +35,24 @@ def put(engine: Engine, kind: str, name: str, *, why: str, now: datetime) -> Non
         connection.execute(statement.on_conflict_do_nothing(index_elements=["kind", "name"]))
 
 
+def put_provider(engine: Engine, name: str, record_ids: Iterable[str], *, why: str, now: datetime) -> None:
+    """Set a tombstone for a provider, and one for each of its records that we know."""
+    put(engine, PROVIDER, name, why=why, now=now)
+    for record_id in record_ids:
+        put(engine, RECORD, record_id, why=_of(name), now=now)
+
+
 def lift(engine: Engine, kind: str, name: str) -> bool:
-    """Take a tombstone away; False when there is none."""
+    """Take a tombstone away, a provider's with those of its records; False when there is none."""
     with begin_writing(engine) as connection:
+        if kind == PROVIDER:
+            connection.execute(delete(tombstones).where(tombstones.c.kind == RECORD, tombstones.c.why == _of(name)))
         mine = (tombstones.c.kind == kind) & (tombstones.c.name == name)
         return connection.execute(delete(tombstones).where(mine)).rowcount == 1
+
+
+def _of(provider: str) -> str:
+    return f"of {provider}"
 
 
 def listed(engine: Engine) -> list[RowMapping]:

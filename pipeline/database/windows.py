@@ -3,7 +3,7 @@
 A row is one listing × window × run. What a row names as its pieces is never removed from the lake while it does.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -129,6 +129,17 @@ def keys_in_use(engine: Engine, source: str) -> set[str]:
     """The keys of all parts that some row of a source names."""
     rows = of_source(engine, source)
     return {piece["key"] for row in rows for piece in (*row.pieces, *row.previous.get("pieces", ()))}
+
+
+def revise(engine: Engine, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Change what rows say they have: `change` is given {pieces, counts} of a row's listing, and of the one before."""
+    with begin_writing(engine) as connection:
+        query = select(harvest_windows.c.id, harvest_windows.c.pieces, harvest_windows.c.counts, harvest_windows.c.previous)
+        for row in connection.execute(query).mappings().all():
+            now = change({"pieces": row["pieces"], "counts": row["counts"]})
+            values = now | {"previous": change(row["previous"]) if row["previous"] else row["previous"]}
+            if any(values[name] != row[name] for name in values):
+                connection.execute(update(harvest_windows).where(harvest_windows.c.id == row["id"]).values(values))
 
 
 def _read(engine: Engine, query: Any) -> list[Window]:

@@ -4,6 +4,7 @@ A checkpoint is a part in the lake and then the row in `harvest_windows`: whatev
 there, and the part that was being written is written again, under the same name.
 """
 
+import hashlib
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,15 +18,17 @@ from pipeline.clients.europeana import Page, UnusableCursorError
 from pipeline.clients.metering import Metering
 from pipeline.database import windows
 from pipeline.database.run_budget import RunBudget
+from pipeline.database.tombstones import Tombstones
 from pipeline.database.windows import Window, WindowState
 from pipeline.datasets.lake import Lake, Part
 from pipeline.datasets.run import Run
 from pipeline.datasets.stage import Counts, groups_of
-from pipeline.domain.outcome import OutcomeRow, Reason
+from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.record import Record
 from pipeline.errors import BudgetSpent, EnrichmentError
 from pipeline.harvest.decide import Step, next_step
 from pipeline.harvest.listings import Listing, Result
+from pipeline.harvest.parse import STAGE
 from pipeline.harvest.prefetch import prefetched
 from pipeline.harvest.rows import OUTCOMES_OF_STAGE, Chunk
 from pipeline.harvest.seen import SeenIds
@@ -63,6 +66,7 @@ class WindowHarvest:
     budget: RunBudget
     progress: Progress
     pages_per_part: int
+    tombstones: Tombstones = field(default_factory=Tombstones)
     clock: Callable[[], datetime] = _utc_now
     done_before: int = 0  # slices that were done already, by this run or by another
     _owner: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -178,7 +182,7 @@ class WindowHarvest:
             for page in prefetched(listing.pages(window.cursor, window.walk)):
                 if window.cursor is None and not window.pieces and self._is_too_much(slice_, page):
                     return True
-                fresh = [result for item in page.items if seen.add(_key(result := listing.read(item)))]
+                fresh = [result for item in page.items if seen.add(_key(result := self._let_in(listing.read(item))))]
                 if counts_duplicates and not is_overlap:
                     chunk.counts.extra["duplicate_ids"] += len(page.items) - len(fresh)
                 is_overlap = False
@@ -210,7 +214,7 @@ class WindowHarvest:
         wanted = fresh if slice_.cap is None else fresh[: max(0, slice_.cap - known)]
         granted = self.budget.spend_records(len(wanted))
         for asked, results in zip(wanted, listing.details(wanted[:granted]), strict=False):
-            for result in results:
+            for result in map(self._let_in, results):
                 if _key(result) == _key(asked):
                     chunk.add(result)
                 elif seen.add(_key(result)):  # it has moved; under its new id it may have come already
@@ -222,6 +226,17 @@ class WindowHarvest:
             raise BudgetSpent(self.budget.why_no_records())
         window.cursor = page.cursor
         chunk.pages += 1
+
+    def _let_in(self, result: Result) -> Result:
+        """A record that was taken down is a row that does not name it, though always the same one."""
+        if isinstance(result, Record):
+            held = self.tombstones.holds(result.record_id, result.provider, result.data_provider)
+        else:
+            held = result.record_id is not None and self.tombstones.holds(result.record_id)
+        if not held:
+            return result
+        mark = hashlib.sha256(f"{result.record_id}".encode()).hexdigest()[:16]
+        return OutcomeRow(STAGE, f"taken-down-{mark}", None, Outcome.REJECTED, Reason.TAKEN_DOWN)
 
     def _is_too_much(self, slice_: Slice, page: Page) -> bool:
         return slice_.cap is None and page.total > self.run.rules.window_hits and slice_.halves() is not None
@@ -253,7 +268,7 @@ class WindowHarvest:
         lost = self._lost(window.previous.get("pieces", []), seen)
         for group in groups_of(lost, IDS_COMPARED):
             for results in listing.still_there(group):
-                for result in results:
+                for result in map(self._let_in, results):
                     if isinstance(result, OutcomeRow) or seen.add(_key(result)):
                         chunk.add(result)
         # An index may count for a while what has gone already: that is explained, and not missing.
