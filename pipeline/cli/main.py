@@ -18,6 +18,7 @@ from pipeline.cli.feedback import feedback
 from pipeline.cli.images import images
 from pipeline.cli.model import REFUSED, model, show_trained
 from pipeline.cli.publish import publish, withdraw
+from pipeline.cli.relabel import relabel
 from pipeline.errors import EnrichmentError, RefusedReleaseError
 from pipeline.settings import Settings
 
@@ -37,6 +38,7 @@ for name, group in {
 app.command()(harvest_commands.start)
 app.command()(harvest_commands.harvest)
 app.command()(explain)
+app.command()(relabel)
 app.command()(publish)
 app.command()(withdraw)
 

@@ -75,7 +75,10 @@ def publish_predictions(lake: Lake, run: Run, features: Sequence[Part]) -> None:
     dataset = predictions_dataset(**model)
     tables = (
         pa.table(
-            {"key": pa.array(_keys(batch["image_id"].to_pylist())), "part": pa.repeat(pa.scalar(part.key), batch.num_rows)},
+            {
+                "key": pa.array(keys_of_images(batch["image_id"].to_pylist())),
+                "part": pa.repeat(pa.scalar(part.key), batch.num_rows),
+            },
             schema=PREDICTIONS,
         )
         for part in features
@@ -103,6 +106,14 @@ def known_parts(lake: Lake, run: Run, bundle: Bundle, batches: Sequence[Sequence
     names = list(parts)
     borders = np.cumsum(counts)[:-1]
     return [sorted(names[code] for code in np.unique(group) if code >= 0) for group in np.split(found[where], borders)]
+
+
+def known_keys(lake: Lake, run: Run, bundle: Bundle) -> Keys:
+    """The keys of all pictures that the model has looked at, sorted: eight bytes each."""
+    keys = [
+        batch["key"].to_numpy() for batch in _index(lake, run, predictions_dataset(bundle.sha256, bundle.preprocessing_version))
+    ]
+    return np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
 
 
 def recall(lake: Lake, bundle: Bundle, part_keys: Sequence[str], wanted: Iterable[str]) -> Seen:
@@ -139,7 +150,8 @@ def _matrix(lists: pa.ChunkedArray) -> npt.NDArray:
     return values.reshape(len(lists), lists.type.list_size)
 
 
-def _keys(image_ids: Iterable[str]) -> Keys:
+def keys_of_images(image_ids: Iterable[str]) -> Keys:
+    """By which a picture is found."""
     return np.fromiter((int(image_id[:_KEY_DIGITS], 16) for image_id in image_ids), np.uint64)
 
 
@@ -151,7 +163,7 @@ def _keys_of_batches(lake: Lake, batches: Sequence[Sequence[Part]]) -> tuple[Key
         for part in parts:
             for batch in lake.part_rows(part.key, ("image_id", "outcome")):
                 usable = batch.filter(pc.equal(batch["outcome"], str(Outcome.OK)))
-                keys.append(_keys(usable["image_id"].to_pylist()))
+                keys.append(keys_of_images(usable["image_id"].to_pylist()))
         counts.append(sum(map(len, keys[before:])))
     return np.concatenate(keys), counts
 

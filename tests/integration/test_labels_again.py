@@ -15,6 +15,7 @@ from pipeline.domain.scope import Scope, Selection
 from pipeline.errors import CriticalError, PoisonedResultError
 from pipeline.harvest.steps import start_run
 from pipeline.labels import steps
+from pipeline.labels.relabel import start_relabel
 from pipeline.settings import Settings
 from tests.conftest import NOW
 
@@ -181,3 +182,25 @@ def test_an_impossible_answer_writes_nothing_of_its_batch_and_names_the_shard(
     assert not (lake / "labels").exists()
     with pytest.raises(CriticalError, match="no published labels"):
         rows(open_lake(settings), "first", "labels")
+
+
+def test_a_model_that_knows_nothing_yet_labels_what_it_is_asked_for_oldest_first_and_within_a_budget(
+    settings: Settings, looked_at: list[str]
+) -> None:
+    shutil.rmtree(settings.var_dir / "lake" / "predictions")  # as for a version that has just been released
+    order = [row for row in rows(open_lake(settings), "first", "images") if row["outcome"] == "ok"]
+
+    def relabelled(run_id: str, scope: Scope, budget: int) -> list[str]:
+        key = start_relabel(run_id=run_id, scope=scope, budget=budget, created_at=NOW + timedelta(days=2), settings=settings)
+        run_stage("labels", key, settings)
+        return sorted({row["record_id"] for row in rows(open_lake(settings), run_id, "record_labels")})
+
+    ids = [row["record_id"] for row in order]
+    assert relabelled("one", Scope("full"), 10) == sorted(ids[:10])
+    assert sorted(looked_at) == sorted({row["image_id"] for row in order[:10]})
+    assert relabelled("one", Scope("full"), 10) == sorted(ids[:10])  # started again, it keeps what was chosen
+    assert relabelled("two", Scope("full"), 5) == sorted(ids[10:15])
+    assert relabelled("three", Scope("ids", ids=(ids[3], ids[40])), 5) == [ids[40]]
+    window = Scope("window", start=NOW + timedelta(hours=1), end=NOW + timedelta(days=1))
+    assert relabelled("four", window, 5) == []
+    assert len(looked_at) == len(set(looked_at)) == 16

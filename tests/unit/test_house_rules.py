@@ -45,6 +45,7 @@ def test_every_make_target_explains_itself():
     "command",
     [
         *([], ["run"], ["train"], ["start"], ["harvest"], ["stage"], ["explain"], ["web"], ["up"], ["sandbox", "serve"]),
+        ["relabel"],
         *(["source", name] for name in ("new", "check", "windows", "parse")),
         *(["dataset", name] for name in ("build", "noise")),
         *(["feedback", name] for name in ("import", "thresholds", "apply", "sample")),
