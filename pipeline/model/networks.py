@@ -76,10 +76,7 @@ def cut(base: Any, where: str | int) -> tuple[Any, Any]:
     holds. Raises CriticalError for a layer that does not exist or cannot be cut behind.
     """
     k = keras()
-    names = [layer.name for layer in base.layers]
-    if isinstance(where, str) and where not in names:
-        raise CriticalError(f"{base.name} has no layer {where!r}; its last ones are {', '.join(names[-12:])}")
-    last = names.index(where) if isinstance(where, str) else len(names) - 1 - where
+    last = base.layers.index(_layer(base, where)) if isinstance(where, str) else len(base.layers) - 1 - where
     for place in range(last, 0, -1):
         inside = base.layers[place].output
         try:
@@ -90,40 +87,55 @@ def cut(base: Any, where: str | int) -> tuple[Any, Any]:
     raise CriticalError(f"{base.name} cannot be cut before its last {where} layers; fewer must be tuned")
 
 
-def frozen_backbone(name: str, side_px: int, weights: str | Path | None) -> Any:
-    """A backbone that is not trained: uint8 pixels in, average-pooled features (n, width) out. Errors as `pretrained`."""
+def frozen_backbone(
+    name: str, side_px: int, weights: str | Path | None, *, layers: Sequence[str] = (), mirror: bool = False
+) -> Any:
+    """A backbone that is not trained: uint8 pixels in; `features` for heads (n, width) and `embedding` (n, channels) out.
+
+    The embedding is the mean over all places of the last activations. The features are the same, or with `layers` the mean
+    and the maximum of the activations of each and of the last ones. With `mirror` both are averaged with those of the
+    picture's mirror image. Errors as `pretrained`, and CriticalError for a layer that does not exist.
+    """
     k = keras()
     inputs = k.Input((side_px, side_px, 3), dtype="uint8", name="pixels")
     base = pretrained(name, side_px, weights)
     base.trainable = False
-    pooled = k.layers.GlobalAveragePooling2D()(base(prepared(name, inputs), training=False))
-    return k.Model(inputs, k.layers.Identity(name="embedding")(pooled))
+    seen = k.Model(base.input, [*(_layer(base, one).output for one in layers), base.output], name="backbone")
+    x = prepared(name, inputs)
+    views = [seen(view, training=False) for view in ([x, x[:, :, ::-1, :]] if mirror else [x])]
+
+    def pooled(by: Any, activations: Sequence[Any]) -> Any:
+        every = [by()(one) for one in activations]
+        return k.layers.Average()(every) if mirror else every[0]
+
+    mean, most = k.layers.GlobalAveragePooling2D, k.layers.GlobalMaxPooling2D
+    places = list(zip(*views, strict=True))
+    embedding = k.layers.Identity(name="embedding")(pooled(mean, places[-1]))
+    parts = [pooled(by, place) for place in places for by in (mean, most)]
+    features = k.layers.Concatenate(name="features")(parts) if layers else embedding
+    return k.Model(inputs, {"features": features, "embedding": embedding})
 
 
-def joined(
-    name: str, side_px: int, trunk: Any, branches: Sequence[Any], *, mirror: bool, single: bool, last_share: float = 0.0
-) -> Any:
+def _layer(base: Any, name: str) -> Any:
+    """CriticalError that shows the backbone's last layers when it has none of this name."""
+    names = [layer.name for layer in base.layers]
+    if name not in names:
+        raise CriticalError(f"{base.name} has no layer {name!r}; its last ones are {', '.join(names[-12:])}")
+    return base.get_layer(name)
+
+
+def joined(name: str, side_px: int, trunk: Any, branches: Sequence[Any], *, mirror: bool, single: bool) -> Any:
     """One network of a shared trunk and branches (activations in, [logits, embedding] out), whose outputs are averaged.
 
     With `mirror` the picture's mirror image is looked at, too. `single`: of the concepts exactly one is true.
-    `last_share`: the share of the last branch in the logits; 0: it is one like the others. In the embedding it always is.
     """
     k = keras()
     inputs = k.Input((side_px, side_px, 3), dtype="uint8", name="pixels")
     x = prepared(name, inputs)
     activations = [trunk(view, training=False) for view in ([x, x[:, :, ::-1, :]] if mirror else [x])]
-    found = [[branch(one, training=False) for one in activations] for branch in branches]
-
-    def average(of: Sequence[Sequence[Any]], output: int) -> Any:
-        every = [one[output] for views in of for one in views]
-        return k.layers.Average()(every) if len(every) > 1 else every[0]
-
-    embedding = average(found, 1)
-    if last_share:
-        shares = ((found[:-1], 1 - last_share), (found[-1:], last_share))
-        mean = k.layers.Add()([k.layers.Rescaling(share, dtype="float32")(average(part, 0)) for part, share in shares])
-    else:
-        mean = average(found, 0)
+    found = [branch(one, training=False) for one in activations for branch in branches]
+    logits, embeddings = zip(*found, strict=True)
+    mean, embedding = (k.layers.Average()(list(many)) if len(many) > 1 else many[0] for many in (logits, embeddings))
     return k.Model(
         inputs,
         {
@@ -134,9 +146,10 @@ def joined(
 
 
 def with_linear_head(backbone: Any, kernel: Floats, bias: Floats) -> Any:
-    """The backbone with a sigmoid layer of given weights: kernel (width, concepts), bias (concepts,)."""
+    """A frozen backbone with a sigmoid layer of given weights: kernel (width, concepts), bias (concepts,)."""
     k = keras()
     head = k.layers.Dense(bias.shape[0], activation="sigmoid", name="scores")
-    model = k.Model(backbone.input, {"scores": head(backbone.output), "embedding": backbone.output})
+    found = backbone.output
+    model = k.Model(backbone.input, {"scores": head(found["features"]), "embedding": found["embedding"]})
     head.set_weights([kernel, bias])
     return model

@@ -137,7 +137,7 @@ def _scores(network: Any, pixels: npt.NDArray[np.uint8], batch_size: int) -> Sco
 
 def _fit_heads(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fitted:
     weights = None if recipe.weights == "none" else settings.model_weights_file or "imagenet"
-    backbone = networks.frozen_backbone(recipe.backbone, recipe.side_px, weights)
+    backbone = networks.frozen_backbone(recipe.backbone, recipe.side_px, weights, layers=recipe.layers, mirror=recipe.mirror)
     features = _features(backbone, train.pixels, recipe.batch_size, settings)
     out_of_fold = np.zeros(train.truth.shape)
     with Progress("training", "folds", settings=settings, total=recipe.folds + 1) as progress:
@@ -154,6 +154,6 @@ def _features(backbone: Any, pixels: npt.NDArray[np.uint8], batch_size: int, set
     parts = []
     with Progress("training", "features", settings=settings, total=len(pixels)) as progress:
         for at in range(0, len(pixels), batch_size):
-            parts.append(np.asarray(backbone.predict_on_batch(pixels[at : at + batch_size])))
+            parts.append(np.asarray(backbone.predict_on_batch(pixels[at : at + batch_size])["features"]))
             progress.advance(len(parts[-1]))
     return np.concatenate(parts).astype(np.float32)

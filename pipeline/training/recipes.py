@@ -20,8 +20,9 @@ class Recipe:
     """One way to train.
 
     `scratch`: a small network; `width` is the number of its first block's filters. `frozen`: linear heads on a
-    backbone's features; `regularisation` is their C. `transfer`: heads on a backbone's features first, then its last
-    layers are tuned together with them.
+    backbone's features, `regularisation` is their C; the features are the mean of the last activations, or with `layers`
+    the mean and the maximum of these layers' and the last ones'. `transfer`: heads on a backbone's features first, then
+    its last layers are tuned together with them.
     """
 
     name: str
@@ -33,6 +34,8 @@ class Recipe:
     backbone: str = ""  # a name of keras.applications
     weights: str = "pretrained"  # MODEL_WEIGHTS_FILE or `imagenet`; `none`: random ones
     regularisation: float = 0.01
+    layers: tuple[str, ...] = ()
+    mirror: bool = False  # the model looks at the mirror image, too
     width: int = 24
     epochs: int = 16  # of `transfer`: of its second phase
     learning_rate: float = 0.002
@@ -44,7 +47,6 @@ class Recipe:
     head_epochs: int = 20
     head_learning_rate: float = 0.001
     tune_from: str | int = ""  # behind this layer, or so many last layers, the backbone is tuned; empty: nowhere
-    frozen_share: float = 0.0  # of the logits: from linear heads on the backbone as it came, beside the tuned ones
     optimizer: str = "adamw"
     weight_decay: float = 0.0
     patience: int = 0  # epochs without a better held-out loss after which tuning ends; 0: it goes on
@@ -55,8 +57,6 @@ class Recipe:
     fewest_per_concept: int = 0  # and so many at least, pictures coming several times
     variants: int = 0  # changed copies of each picture
     strength: float = 0.5  # of the changes, 0–1
-    colour: float | None = None  # strength of those of light and colour; None: as of the others
-    mirror: bool = False  # the model looks at the mirror image, too
     single_label: bool = False
     mixed_precision: bool = False
 
@@ -72,26 +72,26 @@ def load_recipe(folder: Path, name: str) -> Recipe:
         known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml"))) or "none"
         raise CriticalError(f"no recipe {name!r} in {folder}; there are: {known}")
     try:
-        recipe = Recipe(name=name, **yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, TypeError) as error:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        recipe = Recipe(name=name, **said | {"layers": tuple(said.get("layers", ()))})
+    except (yaml.YAMLError, TypeError, AttributeError) as error:
         raise CriticalError(f"{path}: not a usable recipe ({error})") from error
     for field, allowed in (("kind", KINDS), ("loss", LOSSES), ("optimizer", OPTIMIZERS), ("pooling", POOLINGS)):
         if (value := getattr(recipe, field)) not in allowed:
             raise CriticalError(f"{path}: {field} {value!r} is not one of {', '.join(allowed)}")
     if bool(recipe.backbone) != (recipe.kind != "scratch"):
         raise CriticalError(f"{path}: kind {recipe.kind} goes {'with' if recipe.kind != 'scratch' else 'without'} a backbone")
-    if recipe.single_label and recipe.frozen_share:
-        raise CriticalError(f"{path}: frozen_share is of heads for one concept each; it does not go with single_label")
     return recipe
 
 
 def on_backbone(recipe: Recipe, backbone: str) -> Recipe:
-    """The recipe on another backbone, named so; CriticalError for a recipe that has none, or tunes a layer by its name."""
+    """The recipe on another backbone, named so; CriticalError for a recipe that has none, or names layers of it."""
     if recipe.kind == "scratch":
         raise CriticalError(f"recipe {recipe.name!r} trains a network of its own: it has no backbone to replace")
-    if isinstance(recipe.tune_from, str) and recipe.tune_from and backbone != recipe.backbone:
+    named = [*recipe.layers, *([recipe.tune_from] if isinstance(recipe.tune_from, str) and recipe.tune_from else [])]
+    if named and backbone != recipe.backbone:
         raise CriticalError(
-            f"recipe {recipe.name!r} tunes {recipe.backbone} from its layer {recipe.tune_from}: copy the recipe and name a "
-            f"layer of {backbone}, or how many last ones"
+            f"recipe {recipe.name!r} names layers of {recipe.backbone} ({', '.join(named)}): copy the recipe and name such of "
+            f"{backbone}"
         )
     return replace(recipe, name=f"{recipe.name}:{backbone}", backbone=backbone)

@@ -33,15 +33,12 @@ def epoch_rows(
     return random.permutation(np.repeat(np.arange(len(truth)), count))
 
 
-def changed(pixels: Pixels, random: np.random.Generator, *, strength: float, colour: float | None = None) -> Pixels:
-    """Pictures (n, side, side, 3) as another camera, scanner or cropping hand might have made them.
-
-    `strength` 0–1; `colour` is that of the changes of light and colour, where it is not the same.
-    """
-    return np.stack([_changed(picture, random, strength, strength if colour is None else colour) for picture in pixels])
+def changed(pixels: Pixels, random: np.random.Generator, *, strength: float) -> Pixels:
+    """Pictures (n, side, side, 3) as another camera, scanner or cropping hand might have made them."""
+    return np.stack([_changed(picture, random, strength) for picture in pixels])
 
 
-def _changed(picture: Pixels, random: np.random.Generator, strength: float, colour: float) -> Pixels:
+def _changed(picture: Pixels, random: np.random.Generator, strength: float) -> Pixels:
     side = picture.shape[0]
     zoom, aspect = random.uniform(1 - 0.5 * strength, 1), random.uniform(1 - 0.3 * strength, 1 + 0.3 * strength)
     width, height = (int(np.clip(side * part, 8, side)) for part in (zoom * aspect, zoom / aspect))
@@ -50,8 +47,8 @@ def _changed(picture: Pixels, random: np.random.Generator, strength: float, colo
     part = np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
     if random.random() < 0.5:
         part = part[:, ::-1]
-    values = part.astype(np.float32) * random.uniform(1 - 0.5 * colour, 1 + 0.5 * colour)
-    values += random.uniform(-24 * colour, 24 * colour, 3)
-    if random.random() < 0.3 * colour:  # a black-and-white reproduction
+    values = part.astype(np.float32) * random.uniform(1 - 0.5 * strength, 1 + 0.5 * strength)
+    values += random.uniform(-24 * strength, 24 * strength, 3)
+    if random.random() < 0.3 * strength:  # a black-and-white reproduction
         values = np.repeat(values.mean(axis=2, keepdims=True), 3, axis=2)
     return np.asarray(np.clip(values, 0, 255), np.uint8)

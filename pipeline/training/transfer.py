@@ -72,14 +72,9 @@ def transfer(
                     branch = fits.branch(number, fitted_on, scored, progress)
                     logits[scored] = fits.logits(branch, scored)
                     branches.append(branch)
-            if recipe.frozen_share:
-                untuned, theirs = fits.untuned(chosen)
-                branches.append(untuned)
-                logits = (1 - recipe.frozen_share) * logits + recipe.frozen_share * theirs
         network = networks.joined(
-            recipe.backbone, recipe.side_px, trunk, branches,
-            mirror=recipe.mirror, single=recipe.single_label, last_share=recipe.frozen_share,
-        )  # fmt: skip
+            recipe.backbone, recipe.side_px, trunk, branches, mirror=recipe.mirror, single=recipe.single_label
+        )
         return Transferred(network, logits, fits.epochs)
     finally:
         if recipe.mixed_precision:
@@ -119,7 +114,7 @@ def _activations(trunk: Any, pixels: npt.NDArray[np.uint8], recipe: Recipe, sett
                 for at in range(0, len(pixels), recipe.batch_size):
                     batch = pixels[at : at + recipe.batch_size]
                     if number >= plain:
-                        batch = changed(batch, random, strength=recipe.strength, colour=recipe.colour)
+                        batch = changed(batch, random, strength=recipe.strength)
                     elif number == 1:
                         batch = batch[:, :, ::-1]
                     found = np.asarray(looking.predict_on_batch(batch))
@@ -159,36 +154,6 @@ class _Fits:
         else:
             self._tune(branch, number, fitted_on, scored, progress)
         return branch.whole
-
-    def untuned(self, folds: Sequence[tuple[Rows, Rows]]) -> tuple[Any, npt.NDArray[np.float64]]:
-        """Linear heads on the backbone as it came, as a branch, and out-of-fold logits as in `Transferred`.
-
-        They see the mean and the maximum over all places, of the last activations and of those behind the trunk: what is
-        told by texture and colour is lost on the way. The branch is the average over the folds, which for linear heads on
-        the same features is exact.
-        """
-        k, recipe = keras(), self._recipe
-        base = networks.pretrained(recipe.backbone, recipe.side_px, self._weights)
-        tail = networks.cut(base, recipe.tune_from or 0)[1]
-        inputs = k.Input(tail.input.shape[1:], name="activations")
-        last = tail(inputs, training=False)
-        pools = [
-            pool()(one) for one in (inputs, last) for pool in (k.layers.GlobalAveragePooling2D, k.layers.GlobalMaxPooling2D)
-        ]
-        pooled, average = k.layers.Concatenate()(pools), pools[2]
-        body = k.Model(inputs, [pooled, average])
-        every = np.arange(len(self._truth))
-        features = np.mean([self._run(body, view, every)[0] for view in self._views.plain], axis=0)
-        logits = np.full(self._truth.shape, np.nan)
-        heads = []
-        for fitted_on, scored in folds:
-            kernel, bias = linear_heads(features[fitted_on], self._truth[fitted_on], recipe.regularisation)
-            logits[scored] = features[scored] @ kernel + bias
-            heads.append((kernel, bias))
-        head = k.layers.Dense(self._truth.shape[1], dtype="float32", name="logits")
-        branch = k.Model(inputs, [head(pooled), average], name="branch_untuned")
-        head.set_weights([np.mean(parts, axis=0) for parts in zip(*heads, strict=True)])
-        return branch, logits
 
     def logits(self, whole: Any, rows: Rows) -> npt.NDArray[np.float64]:
         """Of rows, averaged over the plain views, as the joined network does."""

@@ -185,8 +185,9 @@ def test_a_recipe_may_be_tried_on_another_backbone() -> None:
     assert cleo.fingerprint() != load_recipe(folder, "cleo_vgg19").fingerprint()
     with pytest.raises(CriticalError, match="has no backbone"):
         on_backbone(load_recipe(folder, "small"), "MobileNetV2")
-    with pytest.raises(CriticalError, match="name a layer of ResNet50"):
-        on_backbone(load_recipe(folder, "default"), "ResNet50")
+    for named in ("default", "tuned"):
+        with pytest.raises(CriticalError, match="copy the recipe and name such of ResNet50"):
+            on_backbone(load_recipe(folder, named), "ResNet50")
 
 
 # --- A collection as training data ---

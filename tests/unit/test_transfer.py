@@ -118,12 +118,6 @@ def test_changed_pictures_are_other_pictures_of_the_same_shape_and_the_same_with
     assert (one == again).all() and all((one[row] != pixels[row]).mean() > 0.5 for row in range(4))
 
 
-def test_colours_can_be_left_alone() -> None:
-    plain = np.tile(np.array([200, 120, 40], np.uint8), (4, SIDE, SIDE, 1))
-    assert (changed(plain, np.random.default_rng(3), strength=0.8, colour=0.0) == plain).all()
-    assert (changed(plain, np.random.default_rng(3), strength=0.8) != plain).any()
-
-
 # --- Backbones ---
 
 
@@ -204,20 +198,6 @@ def test_the_model_is_the_average_of_its_folds_and_every_picture_has_a_score_fro
     assert found["embedding"].shape == (60, 8)
     mirrored = fitted.network.predict_on_batch(pictures.pixels[:, :, ::-1])
     assert np.asarray(mirrored["scores"]) == pytest.approx(found["scores"], abs=2e-3)
-
-
-@pytest.mark.usefixtures("tiny")
-def test_heads_on_the_backbone_as_it_came_have_the_share_that_the_recipe_gives_them(pictures: LabelledImages) -> None:
-    def logits_with(share: float) -> tuple[Any, Any]:
-        fitted = fit(pictures, replace(RECIPE, networks=1, epochs=1, frozen_share=share), settings())
-        scores = np.asarray(fitted.network.predict_on_batch(pictures.pixels)["scores"])
-        return [np.log(part / (1 - part)) for part in (fitted.out_of_fold, scores.astype(np.float64))]
-
-    tuned, both, frozen = map(logits_with, (0.0, 0.25, 1.0))
-    for out_of_fold_or_whole in (0, 1):
-        expected = 0.75 * tuned[out_of_fold_or_whole] + 0.25 * frozen[out_of_fold_or_whole]
-        assert both[out_of_fold_or_whole] == pytest.approx(expected, abs=2e-3, nan_ok=True)
-        assert np.nanmax(np.abs(tuned[out_of_fold_or_whole] - frozen[out_of_fold_or_whole])) > 0.1
 
 
 @pytest.mark.usefixtures("tiny")
@@ -351,3 +331,35 @@ def test_what_is_true_of_a_picture_is_true_of_broader_concepts() -> None:
     row = CollectionRow("/1/a", "a.jpg", concepts=("relief",), not_annotated=("coin",))
     assert label_row(row, vocabulary, ("relief", "sculpture", "painting", "coin")) == [1, 1, 0, -1]
     assert vocabulary.with_broader(["tapestry", "relief"]) == {"tapestry", "textile", "relief", "sculpture"}
+
+
+# --- Linear heads on a frozen backbone ---
+
+
+@pytest.mark.usefixtures("tiny")
+def test_heads_on_several_layers_see_mean_and_maximum_of_each_in_the_picture_and_in_its_mirror_image(
+    pictures: LabelledImages,
+) -> None:
+    def features(**how: Any) -> Any:
+        return networks.frozen_backbone("MobileNetV2", SIDE, None, **how).predict_on_batch(pictures.pixels[:4])
+
+    plain, layered, both = features(), features(layers=["middle"]), features(layers=["middle"], mirror=True)
+    assert plain["features"] == pytest.approx(plain["embedding"]) and plain["embedding"].shape == (4, 8)
+    assert layered["features"].shape[1] > 16 and layered["features"][:, -16:-8] == pytest.approx(plain["embedding"], abs=1e-5)
+    assert (layered["features"][:, -8:] >= layered["features"][:, -16:-8]).all()  # the maximum is never below the mean
+    mirrored = networks.frozen_backbone("MobileNetV2", SIDE, None, layers=["middle"], mirror=True).predict_on_batch(
+        pictures.pixels[:4, :, ::-1]
+    )
+    assert mirrored["features"] == pytest.approx(both["features"], abs=1e-4)
+    with pytest.raises(CriticalError, match="has no layer 'nowhere'"):
+        features(layers=["nowhere"])
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_registered_network_scores_as_the_heads_on_its_features_do(pictures: LabelledImages) -> None:
+    recipe = replace(RECIPE, kind="frozen", layers=("middle",), tune_from="")
+    fitted = fit(pictures, recipe, settings())
+    found = np.asarray(fitted.network.predict_on_batch(pictures.pixels)["scores"])
+    assert np.isfinite(fitted.out_of_fold).all() and found.shape == (60, 2)
+    right = (found > 0.5) == (pictures.truth == 1)
+    assert right[pictures.truth >= 0].mean() > 0.9

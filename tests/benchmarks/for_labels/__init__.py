@@ -1,0 +1,1 @@
+"""What `tests.benchmarks.labels` is made of."""
