@@ -72,7 +72,7 @@ class Judge:
 
     @cached_property
     def _cells(self) -> _Cells:
-        limits, places, verdicts = [], [], dict[tuple[Decision, str], int]()
+        limits, places, verdicts = list[list[float]](), list[int](), dict[tuple[Decision, str], int]()
         for rule in self.rules:
             known = {self.floor, rule.thresholds.review, rule.thresholds.publish}
             edges = sorted(edge for edge in known if edge is not None)

@@ -5,6 +5,7 @@ in which parts of it a picture is found: eight bytes of its id and a part, small
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ class Seen:
         self._raw: list[Floats] = [np.zeros((0, len(bundle.heads)), np.float32)]
         self._embeddings: list[Halves] = [np.zeros((0, bundle.embedding_width), np.float16)]
 
-    def add(self, image_ids: Sequence[str], raw: Floats, embeddings: npt.NDArray[np.floating]) -> None:
+    def add(self, image_ids: Sequence[str], raw: Floats, embeddings: npt.NDArray[np.floating[Any]]) -> None:
         """Raw scores (n, concepts) and embeddings (n, width) of n pictures; of one that is there already nothing changes."""
         new: dict[str, int] = {}
         for row, image_id in enumerate(image_ids):
@@ -56,7 +57,7 @@ class Seen:
         return self._together(self._embeddings)[[self.place[image_id] for image_id in image_ids]]
 
     @staticmethod
-    def _together(arrays: list[npt.NDArray]) -> npt.NDArray:
+    def _together(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         arrays[:] = [np.concatenate(arrays)]
         return arrays[0]
 
@@ -144,9 +145,9 @@ def _predictions(lake: Lake, bundle: Bundle, key: str, wanted: set[str]) -> Iter
             yield table["image_id"].to_pylist(), _matrix(table["raw_scores"]), _matrix(table["embedding"])
 
 
-def _matrix(lists: pa.ChunkedArray) -> npt.NDArray:
+def _matrix(lists: pa.ChunkedArray) -> npt.NDArray[Any]:
     """Lists of one length as an array (rows, length)."""
-    values = lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    values: npt.NDArray[Any] = lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(lists), lists.type.list_size)
 
 
@@ -157,7 +158,7 @@ def keys_of_images(image_ids: Iterable[str]) -> Keys:
 
 def _keys_of_batches(lake: Lake, batches: Sequence[Sequence[Part]]) -> tuple[Keys, list[int]]:
     """The keys of the usable pictures of all batches, one after the other, and how many each has."""
-    keys, counts = [np.zeros(0, np.uint64)], []
+    keys, counts = [np.zeros(0, np.uint64)], list[int]()
     for parts in batches:
         before = len(keys)
         for part in parts:

@@ -58,7 +58,7 @@ def read_histograms(lake: Lake, parts: Sequence[Part]) -> Histograms:
 def label_figures(lake: Lake, histograms: Histograms, counts: Counts) -> Figures:
     """The tables `run`, `concepts` and `drift` of a run's labels."""
     images = histograms.images()
-    lows, highs = zip(*histograms.ranges.values(), strict=True) if histograms.ranges else ((), ())
+    lows, highs = ([pair[place] for pair in histograms.ranges.values()] for place in (0, 1))
     return {
         "run": [
             {
