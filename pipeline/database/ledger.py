@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, and_, case, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, and_, case, delete, func, null, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.database.connection import begin_writing
@@ -293,7 +293,9 @@ def begin_withdrawal(
     waiting = and_(ours, ledger.c.state.in_((State.PLANNED, State.HELD)))
     with begin_writing(engine) as connection:
         # The waiting ones first: what is claimed between the two is found by the second.
-        never_sent = connection.execute(update(ledger).where(waiting).values(**values, state=State.WITHDRAWN)).rowcount
+        never_sent = connection.execute(
+            update(ledger).where(waiting).values(**values, state=State.WITHDRAWN, batch=None)
+        ).rowcount
         sent = connection.execute(update(ledger).where(there).values(**values, state=State.WITHDRAWING, batch=batch)).rowcount
     return sent, never_sent
 
@@ -328,6 +330,8 @@ def _upsert(connection: Connection, state: State) -> Any:
     insert = dialect.insert(ledger)
     new: Mapping[str, Any] = insert.excluded
     changed = {name: new[name] for name in ("state", "last_error")}
+    if state == State.HELD:
+        changed["batch"] = null()
     if state != State.RETRACTING:
         changed |= {name: new[name] for name in _RESTATED}
     # A lease runs from the last thing that happened to a row; being planned once more is nothing.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from pipeline.cli.local_run import IMAGE_HOSTS
 from pipeline.domain.harvest_rules import HarvestRules, Limits
@@ -17,6 +18,7 @@ from pipeline.sandbox import SandboxOptions
 from pipeline.sandbox.process import SandboxProcess, free_port
 from pipeline.settings import PROJECT_ROOT, Settings
 from tests.conftest import NOW
+from tests.integration.labelled import standing, write_pictures
 
 STAGES = ("harvest", "images", "labels", "suggestions", "publish", "report")
 
@@ -42,6 +44,31 @@ def start_platform(tmp_path: Path, small_collection: Path) -> Iterator[Callable[
 def platform(start_platform: Callable[..., SandboxProcess]) -> SandboxProcess:
     """A fresh platform."""
     return start_platform()
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """One platform with a dozen records and small pictures, for tests that clean up behind them (`clean_server`)."""
+    folder = tmp_path_factory.mktemp("shared")
+    write_pictures(folder / "collection")
+    options = SandboxOptions(
+        collection=folder / "collection",
+        state_dir=folder / "state",
+        vocabulary_path=PROJECT_ROOT / "vocab" / "concepts.yaml",
+        port=free_port(),
+    )
+    with SandboxProcess(options) as running:
+        yield running
+
+
+@pytest.fixture
+def clean_server(shared_server: SandboxProcess) -> Iterator[SandboxProcess]:
+    """What a test has left there is deleted afterwards, for good; and no fault is left."""
+    yield shared_server
+    shared_server.faults()
+    headers = {"Authorization": f"Bearer {shared_server.token('admin')}"}
+    numbers = [uri.rpartition("/")[2] for uri in standing(shared_server)]
+    requests.post(f"{shared_server.url}/europeana/admin/annotation/deleteset", json=numbers, headers=headers, timeout=10)
 
 
 @pytest.fixture

@@ -1,14 +1,21 @@
 """A run with labels that nobody had to predict: what publication and withdrawal need, in no time."""
 
-from collections.abc import Iterable
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from pipeline.cli.stages import run_stage
+from pipeline.collection.reader import EXPECTED
 from pipeline.database import connect, models
 from pipeline.datasets.lake import Lake, as_table, open_lake
 from pipeline.datasets.run import Run
-from pipeline.datasets.schemas import OUTCOMES, RECORD_LABELS, RECORDS
+from pipeline.datasets.schemas import OUTCOMES, SCHEMAS
 from pipeline.datasets.stage import outcomes_dataset
 from pipeline.domain.scope import Scope
 from pipeline.harvest.steps import start_run
@@ -19,6 +26,21 @@ from tests.conftest import NOW
 
 MODEL = {"model_name": "default", "model_sha256": "0" * 64, "preprocessing_version": "1", "vocabulary_version": "v"}
 Label = tuple[str, str, str, float]  # record, concept, decision, score
+
+
+def write_pictures(folder: Path) -> None:
+    """A collection of twelve records with small pictures, of two institutions; one picture is that of two records."""
+    folder.mkdir(parents=True)
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, EXPECTED, restval="")
+        writer.writeheader()
+        for number in range(12):
+            noise = np.random.default_rng(max(number, 1)).integers(0, 255, (96, 96, 3), np.uint8)
+            Image.fromarray(noise).resize((192, 192)).save(folder / f"{number}.png")
+            row = {"record_id": f"/7/p{number:02d}", "image_file": f"{number}.png", "title": f"Picture {number}"}
+            owner = "City Archive" if number < 4 else "Museum"
+            rights = "http://creativecommons.org/publicdomain/zero/1.0/"
+            writer.writerow({**row, "provider": "Aggregator", "data_provider": owner, "rights": rights})
 
 
 def settings_for(platform: SandboxProcess, var: Any, **changes: Any) -> Settings:
@@ -65,26 +87,8 @@ def labelled_run(
     run = lake.run(key)
     rows = list(labels)
     ids = list(dict.fromkeys(record_id for record_id, *_ in rows))
-    _publish(lake, run, "records", [_record(run, record_id, data_provider) for record_id in ids], RECORDS)
-    vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
-    said = [
-        {
-            "record_id": record_id,
-            "concept_uri": vocabulary.by_slug[slug].concept_uri,
-            "label": slug,
-            "max_score": score,
-            "mean_score": score,
-            "image_id": f"{ids.index(record_id):064d}",
-            "images": 1,
-            "decision": decision,
-            "why": why or ("threshold" if decision == "publish" else "floor"),
-            "model_version": str(version),
-            **MODEL,
-            **run.columns(),
-        }
-        for record_id, slug, decision, score in rows
-    ]
-    _publish(lake, run, "record_labels", said, RECORD_LABELS)
+    publish_rows(lake, run, "records", [_record(run, record_id, data_provider) for record_id in ids])
+    publish_rows(lake, run, "record_labels", label_rows(run, rows, settings, version=version, why=why))
     lost = [
         {
             "stage": "harvest",
@@ -99,7 +103,7 @@ def labelled_run(
         }
         for record_id in gone
     ]
-    _publish(lake, run, outcomes_dataset("harvest"), lost, OUTCOMES)
+    publish_rows(lake, run, outcomes_dataset("harvest"), lost, OUTCOMES)
     return key
 
 
@@ -125,7 +129,33 @@ def standing(platform: SandboxProcess, name: str = "annotation") -> dict[str, tu
     return there
 
 
-def _publish(lake: Lake, run: Run, dataset: str, rows: list[dict[str, Any]], schema: Any) -> None:
+def label_rows(
+    run: Run, labels: Sequence[Label], settings: Settings, *, version: int = 1, why: str = ""
+) -> list[dict[str, Any]]:
+    """Rows of `record_labels`."""
+    vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
+    return [
+        {
+            "record_id": record_id,
+            "concept_uri": vocabulary.by_slug[slug].concept_uri,
+            "label": slug,
+            "max_score": score,
+            "mean_score": score,
+            "image_id": hashlib.sha256(record_id.encode()).hexdigest(),
+            "images": 1,
+            "decision": decision,
+            "why": why or ("threshold" if decision == "publish" else "floor"),
+            "model_version": str(version),
+            **MODEL,
+            **run.columns(),
+        }
+        for record_id, slug, decision, score in labels
+    ]
+
+
+def publish_rows(lake: Lake, run: Run, dataset: str, rows: list[dict[str, Any]], schema: Any = None) -> None:
+    """Make rows visible as a dataset of one part."""
+    schema = schema or SCHEMAS[dataset]
     table = as_table(dataset, rows, schema)
     lake.publish(run, dataset, [lake.write_part(run, dataset, 0, [table], schema)])
 

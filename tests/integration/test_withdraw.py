@@ -17,40 +17,16 @@ from pipeline.database.ledger import Choice
 from pipeline.domain.annotation import as_request, tag_annotation
 from pipeline.errors import CriticalError, TransientError
 from pipeline.publish import withdraw as steps
-from pipeline.sandbox import SandboxOptions
-from pipeline.sandbox.process import SandboxProcess, free_port
-from pipeline.settings import PROJECT_ROOT
 from tests.conftest import NOW
-from tests.integration.archive import write_archive
 from tests.integration.labelled import labelled_run, paintings, publish, release, settings_for, standing
 
 ANNOTATIONS = "^/europeana/annotation"
 PAINTING = "http://www.wikidata.org/entity/Q3305213"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """One platform for all tests; each has a database, and statements, of its own."""
-    folder = tmp_path_factory.mktemp("platform")
-    write_archive(folder / "collection")
-    options = SandboxOptions(
-        collection=folder / "collection",
-        state_dir=folder / "state",
-        vocabulary_path=PROJECT_ROOT / "vocab" / "concepts.yaml",
-        port=free_port(),
-    )
-    with SandboxProcess(options) as running:
-        yield running
-
-
 @pytest.fixture
-def platform(server):
-    """What a test has left there is deleted afterwards, for good; and no fault is left."""
-    yield server
-    server.faults()
-    headers = {"Authorization": f"Bearer {server.token('admin')}"}
-    numbers = [uri.rpartition("/")[2] for uri in standing(server)]
-    requests.post(f"{server.url}/europeana/admin/annotation/deleteset", json=numbers, headers=headers, timeout=10)
+def platform(clean_server):
+    return clean_server
 
 
 @pytest.fixture
@@ -223,7 +199,7 @@ def test_hidden_labels_come_back_from_with_too(settings, platform, tmp_path):
     from pydantic import SecretStr
 
     both.with_password = SecretStr("sandbox")
-    labels = [(f"/7/r{number:04d}", "painting", "hidden", 0.3) for number in range(3)]
+    labels = [(f"/7/p{number:02d}", "painting", "hidden", 0.3) for number in range(3)]
     publish(both, labelled_run(both, labels))
     assert len(standing(platform, "with")) == 3
     assert take_back(both, concept="painting").deleted == 3
