@@ -203,3 +203,32 @@ def sample_labels(
         table.add_row(label, f"{count:,}", f"{scores[0]:.2f}–{scores[-1]:.2f}")
     out.print(table)
     out.print(f"{file}: {len(chosen):,} labels for {target}; docs/feedback.md says how to hand it over", soft_wrap=True)
+
+
+@feedback.command("withdraw")
+def withdraw(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this the command only says what it would do.")] = False,
+) -> None:
+    """Take back what people have rejected, wherever it stands. Later runs do not send it again.
+
+    Examples:  enrich feedback withdraw  ·  enrich feedback withdraw --yes
+    """
+    from pipeline.database.ledger import Choice
+    from pipeline.feedback.rejected import rejected_statements
+    from pipeline.publish.withdraw import withdraw as take_back
+
+    settings = Settings()
+    table = Table("record", Column("concept", no_wrap=True), "votes", "on platforms", "waiting")
+    found = list(rejected_statements(settings=settings))
+    for one in found:
+        table.add_row(one.record_id, one.label, one.votes, str(one.there), str(one.waiting))
+    out.print(table)
+    if not yes:
+        out.print("nothing is done without --yes")
+        return
+    deleted = 0
+    for one in found:
+        choice = Choice(record_id=one.record_id, concept_uri=one.concept_uri)
+        done = take_back(choice, why=f"people have rejected it: {one.votes}", now=datetime.now(UTC), settings=settings)
+        deleted += done.deleted
+    out.print(f"{deleted:,} statements are withdrawn, no search finds them any more")

@@ -1,4 +1,4 @@
-"""The door: what the policy of today, tombstones and bounds hold back, with the reason."""
+"""The door: what the policy of today, tombstones, people's votes and bounds hold back, with the reason."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,12 +23,15 @@ class Gate:
     policy: Policy
     vocabulary: Vocabulary
     tombstones: Tombstones
+    rejected: frozenset[tuple[str, str]] = frozenset()  # (record, concept) that people have voted down
     passed: Counter[str] = field(default_factory=Counter)  # new statements of this run, by institution
 
     def forbids(self, slug: str, record_id: str, of: Providers) -> str:
         """Why nothing like this may stand anywhere, whatever is there already; empty when it may."""
         if self.tombstones.holds(record_id, of.provider, of.data_provider):
             return f"{Reason.TAKEN_DOWN}: the record or its provider was forgotten"
+        if (record_id, slug) in self.rejected:
+            return f"{Reason.HELD_BACK}: people have rejected it"
         held = self.policy.held_back(self.vocabulary.by_slug[slug])
         return f"{held[0]}: {held[1]}" if held else ""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from pipeline.crowd.verdicts import decided, newest_verdicts
 from pipeline.database import ledger, models, tombstones
 from pipeline.database.ledger import State, Statement
 from pipeline.datasets.lake import Lake
@@ -190,11 +191,12 @@ def planners(lake: Lake, run: Run, engine: Engine, settings: Settings) -> Iterat
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     policy = load_policy(settings.policy_file)
     taken_down = tombstones.standing(engine)
+    rejected = frozenset(key for key, right in decided(newest_verdicts(lake)).items() if right is False)
     released = models.find(engine, settings.model_name)
     in_force = (str(released["name"]), str(released["version"])) if released else None
     providers = _providers_of(lake, run)
     for kind, target in targets(settings).items():
-        gate = Gate(policy, vocabulary, taken_down)
+        gate = Gate(policy, vocabulary, taken_down, rejected)
         yield Planner(lake, run, kind, target, engine, gate, providers, in_force)
 
 

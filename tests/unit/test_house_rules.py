@@ -48,7 +48,7 @@ def test_every_make_target_explains_itself():
         ["relabel"],
         *(["source", name] for name in ("new", "check", "windows", "parse")),
         *(["dataset", name] for name in ("build", "noise")),
-        *(["feedback", name] for name in ("import", "thresholds", "apply", "sample")),
+        *(["feedback", name] for name in ("import", "withdraw", "thresholds", "apply", "sample")),
         *(["model", name] for name in ("list", "show", "evaluate", "release", "rollback", "bench-engines")),
     ],
 )
