@@ -17,7 +17,7 @@ from pipeline.cli.explain import explain
 from pipeline.cli.feedback import feedback
 from pipeline.cli.images import images
 from pipeline.cli.model import REFUSED, model, show_trained
-from pipeline.cli.publish import publish, withdraw
+from pipeline.cli.publish import forget, publish, reconcile, withdraw
 from pipeline.cli.relabel import relabel
 from pipeline.errors import EnrichmentError, RefusedReleaseError
 from pipeline.settings import Settings
@@ -41,6 +41,8 @@ app.command()(explain)
 app.command()(relabel)
 app.command()(publish)
 app.command()(withdraw)
+app.command()(forget)
+app.command()(reconcile)
 
 out = Console()
 STAGES = ("harvest", "images", "labels", "suggestions", "publish")

@@ -1,4 +1,4 @@
-"""`enrich publish`, `enrich withdraw`: what leaves the house, and how it comes back."""
+"""`enrich publish`, `enrich withdraw`, `enrich forget`: what leaves the house, and how it comes back."""
 
 import getpass
 import json
@@ -14,6 +14,7 @@ from rich.table import Table
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    from pipeline.publish.forget import Forgotten
     from pipeline.publish.withdraw import Tally
 
 out = Console(highlight=False, soft_wrap=True)
@@ -96,6 +97,82 @@ def withdraw(
         return
     done = steps.withdraw(choice, why=why or f"withdrawn by {getpass.getuser()}", now=now, settings=settings)
     out.print(f"{done.deleted:,} statements are withdrawn, no search finds them any more; {done.never_sent:,} were never sent")
+
+
+def forget(
+    record: Annotated[str | None, typer.Option("--record", help="Take down this record.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Or all records of this institution or aggregator.")] = None,
+    why: Annotated[str, typer.Option(help="The reason; it is kept with the tombstone.")] = "",
+    yes: Yes = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Remove once more all that was taken down: after a run that was under way.")
+    ] = False,
+    lift: Annotated[bool, typer.Option("--lift", help="The other way round: it may be harvested again.")] = False,
+) -> None:
+    """Take down a record or a provider: withdraw its annotations, remove its pictures, features, labels and suggestions.
+
+    A tombstone stays, which keeps it from coming back. Without --yes it only counts.
+
+    Examples:  enrich forget --record /2021650/abc --why "request of 3 May" --yes  ·  enrich forget --provider "City Archive"
+    """
+    from pipeline.database import connect, tombstones
+    from pipeline.errors import CriticalError
+    from pipeline.publish import forget as steps
+    from pipeline.publish import withdraw as withdrawing
+
+    settings, now = Settings(), datetime.now(UTC)
+    if again:
+        _print_forgotten(steps.forget_again(settings=settings))
+        return
+    if bool(record) == bool(provider):
+        raise CriticalError("say what to forget: either --record or --provider")
+    kind, name = (tombstones.RECORD, str(record)) if record else (tombstones.PROVIDER, str(provider))
+    if lift:
+        if not tombstones.lift(connect(settings), kind, name):
+            raise CriticalError(f"{kind} {name}: there is no tombstone")
+        out.print(f"{kind} {name} may be harvested again")
+        return
+    print_tally(withdrawing.tally(withdrawing.choice_of(settings, record=record, provider=provider), settings=settings))
+    if provider:
+        out.print(f"records of {provider}: {len(steps.records_of_provider(provider, settings=settings)):,}")
+    if not yes:
+        out.print("nothing is done without --yes")
+        return
+    _print_forgotten(steps.forget(kind, name, why=why or f"by {getpass.getuser()}", now=now, settings=settings))
+
+
+def reconcile(
+    repair: Annotated[bool, typer.Option("--repair", help="Make both say the same; without this it is only told.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
+) -> None:
+    """Compare the ledger with all annotations of our account at Europeana, both ways.
+
+    Examples:  enrich reconcile --json report.json  ·  enrich reconcile --repair
+    """
+    from pipeline.publish.reconcile import reconcile as compare
+
+    found = compare(repair=repair, now=datetime.now(UTC), settings=Settings())
+    if json_file:
+        json_file.write_text(json.dumps(found.to_json(), indent=1) + "\n")
+    out.print(f"{found.agree:,} statements are where the ledger says; {sum(found.findings.values()):,} disagree")
+    table = Table("finding", "annotations", "for example")
+    for finding, count in found.findings.most_common():
+        example = next((f"{one['annotation']}: {one['about']}" for one in found.samples if one["finding"] == finding), "")
+        table.add_row(str(finding), f"{count:,}", example)
+    if found.findings:
+        out.print(table)
+        out.print("repaired, but for what is not in the index or unknown" if repair else "nothing is done without --repair")
+
+
+def _print_forgotten(found: "Forgotten") -> None:
+    out.print(
+        f"{found.withdrawn:,} annotations are withdrawn, {found.pictures:,} pictures blanked, {found.parts:,} parts written "
+        f"anew; {found.records:,} records have a tombstone"
+    )
+    if found.elsewhere:
+        out.print(f"[yellow]note[/]  {found.elsewhere:,} statements stand on platforms that the settings do not lead to")
+    if found.open_runs:
+        out.print(f"[yellow]note[/]  not finished: {', '.join(found.open_runs)}; afterwards run: enrich forget --again")
 
 
 def print_tally(found: "Tally") -> None:

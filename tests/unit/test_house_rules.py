@@ -49,6 +49,7 @@ def test_every_make_target_explains_itself():
         *(["source", name] for name in ("new", "check", "windows", "parse")),
         *(["dataset", name] for name in ("build", "noise")),
         *(["feedback", name] for name in ("import", "withdraw", "thresholds", "apply", "sample")),
+        *([name] for name in ("publish", "withdraw", "forget", "reconcile")),
         *(["model", name] for name in ("list", "show", "evaluate", "release", "rollback", "bench-engines")),
     ],
 )
