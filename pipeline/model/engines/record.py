@@ -53,7 +53,7 @@ def load_tried(store: ObjectStore, bundle: Bundle) -> Tried | None:
         if value["model_sha256"] != bundle.sha256:
             return None
         trials = {name: Trial(**trial) for name, trial in value["trials"].items() if name in (KERAS, *KINDS)}
-        if value["chosen"] not in trials:
+        if value["chosen"] not in (KERAS, *trials):
             raise ValueError(f"it chooses {value['chosen']}, which is no engine")
         return Tried(value["chosen"], trials, value["files"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:

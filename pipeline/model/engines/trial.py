@@ -50,14 +50,16 @@ def try_engines(
     network = load_network(store, bundle)
     engines: dict[str, Engine] = {KERAS: KerasEngine(network)}
     skipped = {name: lack for name, kind in KINDS.items() if (lack := kind.lacking())}
-    known = load_tried(store, bundle)
-    files = dict(known.files) if known is not None else {}
+    before = load_tried(store, bundle) or Tried(KERAS, {}, {})
+    files = dict(before.files)
     for name, kind in KINDS.items():
         if name in skipped:
             continue
         try:
             if kind.file not in files or not store.exists(f"{bundle.folder}/{kind.file}"):
                 files[kind.file] = _made(store, bundle, network, kind.file, calibration if kind.file == INT8 else None)
+                # Kept at once: making a file may take minutes, and a start that is cut off need not be for nothing.
+                save_tried(store, bundle, Tried(before.chosen, before.trials, files))
             engines[name] = open_file(store, bundle, kind, files[kind.file], at_once)
         except CriticalError:
             raise
