@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from pipeline.database import connect, ledger, models
+from pipeline.database import connect, ledger, models, tombstones
 from pipeline.database.ledger import Settled, State, Statement
 from pipeline.database.tables import metadata
 from pipeline.errors import CriticalError
@@ -213,6 +213,99 @@ def test_settling_without_a_remote_id_keeps_the_one_that_is_known(engine: Engine
     ledger.settle(engine, batch, [Settled(identifier, State.SENT, "a/1")], now=NOON)
     ledger.settle(engine, batch, [Settled(identifier, State.SENT)], now=NOON)
     assert ledger.find(engine, EUROPEANA, ["/1/0000"])[0]["remote_id"] == "a/1"
+
+
+# From → to: what a plan may do with a row; it stays as it is on every other way.
+WAYS = {
+    ("planned", "planned"),
+    ("planned", "held"),
+    ("held", "planned"),
+    ("held", "held"),
+    ("sent", "sent"),
+    ("sent", "updating"),
+    ("updating", "updating"),
+    *((state, "retracting") for state in ("sending", "sent", "updating", "retracting")),
+}
+
+
+@pytest.mark.parametrize("before", State)
+def test_a_plan_moves_a_row_only_along_known_ways(engine: Engine, before: State) -> None:
+    for number, after in enumerate((State.PLANNED, State.HELD, State.SENT, State.UPDATING, State.RETRACTING)):
+        ledger.plan(engine, [statement(number)], now=NOON)
+        identity = ledger.find(engine, EUROPEANA, [statement(number).record_id])[0]["id"]
+        assert ledger.correct(engine, identity, before, "a/1", before=State.PLANNED, why="", now=NOON)
+        newer = replace(statement(number), model_version="2", score=0.5)
+        ledger.bring(engine, after, [(newer, "because")], now=NOON + timedelta(hours=1))
+        row = ledger.row(engine, identity)
+        if (before, after) not in WAYS:
+            assert (row["state"], row["model_version"], row["last_error"]) == (before, "1", "")
+        else:
+            assert (row["state"], row["last_error"]) == (after, "because")
+            assert row["model_version"] == ("1" if after is State.RETRACTING else "2")
+            # A lease runs from the last thing that happened: being planned once more is nothing.
+            assert row["updated_at"] == (NOON if before == after else NOON + timedelta(hours=1))
+
+
+def test_what_is_withdrawn_is_lost_to_whoever_was_about_to_send_it(engine: Engine) -> None:
+    plan(engine, 4)
+    plan(engine, 1, target="elsewhere")
+    (batch,) = assign(engine)
+    sending, sent = claim(engine, batch, limit=2)
+    ledger.settle(engine, batch, [Settled(sent, State.SENT, "a/1")], now=NOON)
+    choice = ledger.Choice(model_name="default", model_version="1")
+    assert ledger.begin_withdrawal(engine, choice, [EUROPEANA], batch="w", why="bad", now=NOON) == (2, 2)
+    assert claim(engine, batch) == []
+    late = Settled(sending, State.SENT, "a/2", created=True)
+    assert ledger.settle(engine, batch, [late], now=NOON) == [late]
+    gone = [Settled(one, State.WITHDRAWN) for one in (sending, sent)]
+    assert ledger.settle(engine, "w", gone, now=NOON, before=(State.WITHDRAWING,)) == []
+    counts = {(row["target"], row["state"]): row["statements"] for row in ledger.tally(engine, choice)}
+    assert counts == {("elsewhere", "planned"): 1, (EUROPEANA, "withdrawn"): 4}
+    assert ledger.row(engine, sent)["remote_id"] is None
+    # Planning does not bring it back; a person may.
+    plan(engine, 4)
+    assert assign(engine, "r2") == []
+    assert ledger.allow_again(engine, choice, now=NOON) == 4
+    plan(engine, 4)
+    assert len(claim(engine, assign(engine, "r2")[0])) == 4
+
+
+def test_forgetting_leaves_only_what_still_stands_somewhere(engine: Engine) -> None:
+    plan(engine, 3)
+    (batch,) = assign(engine)
+    first, _ = claim(engine, batch, limit=2)
+    ledger.settle(engine, batch, [Settled(first, State.DUPLICATE, "a/1")], now=NOON)
+    assert ledger.forget(engine, ledger.Choice(model_name="default")) == 1
+    assert [row["state"] for row in ledger.interrupted(engine, batch)] == ["sending"]
+
+
+@pytest.mark.parametrize(
+    ("said", "records"),
+    [
+        ({"provider": "Archive"}, 2),
+        ({"provider": "Aggregator"}, 3),
+        ({"provider": "Aggregator", "record_id": "/1/0001"}, 1),
+        ({"run_id": "r1"}, 4),
+        ({"model_name": "other"}, 0),
+        ({"concept_uri": "http://data.europeana.eu/concept/47", "model_version": "1", "model_name": "default"}, 4),
+    ],
+)
+def test_a_choice_takes_what_fits_everything_that_is_said(engine: Engine, said: dict[str, str], records: int) -> None:
+    of = [("Aggregator", "Archive"), ("Aggregator", "Archive"), ("Aggregator", "Museum"), ("", "")]
+    statements = [replace(statement(number), provider=one, data_provider=two) for number, (one, two) in enumerate(of)]
+    ledger.plan(engine, statements, now=NOON)
+    assert len(ledger.records_of(engine, ledger.Choice(**said))) == records
+
+
+def test_a_providers_tombstone_comes_and_goes_with_those_of_its_records(engine: Engine) -> None:
+    tombstones.put(engine, tombstones.RECORD, "/1/a", why="a letter", now=NOON)
+    tombstones.put_provider(engine, "Archive", ["/1/b", "/1/a"], why="another", now=NOON)
+    standing = tombstones.standing(engine)
+    assert standing.records == {"/1/a", "/1/b"}
+    assert standing.holds("/9/z", "Aggregator", "Archive") and not standing.holds("/9/z", "Aggregator", "")
+    assert tombstones.lift(engine, tombstones.PROVIDER, "Archive")
+    assert tombstones.standing(engine).records == {"/1/a"}
+    assert not tombstones.lift(engine, tombstones.PROVIDER, "Archive")
 
 
 def test_times_come_back_in_utc_whatever_the_zone_of_the_machine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
