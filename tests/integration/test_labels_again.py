@@ -6,28 +6,90 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from pipeline.cli.stages import run_stage
+from pipeline.database import connect, models
 from pipeline.datasets.lake import Lake, open_lake
 from pipeline.domain.harvest_rules import HarvestRules
+from pipeline.domain.label import Thresholds
 from pipeline.domain.scope import Scope, Selection
 from pipeline.errors import CriticalError, PoisonedResultError
 from pipeline.harvest.steps import start_run
 from pipeline.labels import steps
 from pipeline.labels.relabel import start_relabel
+from pipeline.model import predictor
+from pipeline.model.bundle import Bundle, ConceptHead, save_bundle
+from pipeline.model.preprocessing import PREPROCESSING_VERSION
 from pipeline.settings import Settings
+from pipeline.vocabulary import load_vocabulary
 from tests.conftest import NOW
 
-SIZES = {"images_per_batch": 50, "images_per_shard": 25}
+SIZES = {"images_per_batch": 8, "images_per_shard": 4}
+PICTURES, CONCEPTS, WIDTH = 24, 4, 6
+
+
+class Engine:
+    """Stands in for a network: what it says follows from the picture's colours."""
+
+    answer: Callable[[Any, Any], tuple[Any, Any]] = staticmethod(lambda scores, embeddings: (scores, embeddings))
+
+    def run(self, pixels: Any) -> tuple[Any, Any]:
+        colours = pixels.reshape(len(pixels), -1, 3).mean(axis=1, dtype=np.float32) / 255
+        scores = np.column_stack([colours, colours.mean(axis=1)])
+        return Engine.answer(scores, np.column_stack([colours, colours**2]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictor, "open_engine", lambda *_: Engine())
+        yield
 
 
 @pytest.fixture(scope="module")
-def labelled_var(trained_var: Path, small_collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A var folder with a labelled run `first`, of a source that is a folder."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few pictures of different colours, a record each."""
+    folder = tmp_path_factory.mktemp("collection")
+    rng = np.random.default_rng(0)
+    lines = ["record_id,image_file,provider,rights"]
+    for number in range(PICTURES):
+        noise = rng.integers(-40, 40, (12, 12, 3)) + rng.integers(50, 200, 3)
+        picture = Image.fromarray(noise.clip(0, 255).astype(np.uint8)).resize((96, 96), Image.Resampling.NEAREST)
+        picture.save(folder / f"{number}.png")
+        lines.append(f"/1/r{number:02d},{number}.png,Museum {number % 2},http://creativecommons.org/publicdomain/zero/1.0/")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labelled_var(folder: Path, engine: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A var folder with a released model and a labelled run `first`, of a source that is a folder."""
     var = tmp_path_factory.mktemp("labelled") / "var"
-    shutil.copytree(trained_var, var)
-    labelled(Settings(var_dir=var, **SIZES), small_collection, "first")
+    settings = Settings(var_dir=var, **SIZES)
+    vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
+    bundle = Bundle(
+        name="default",
+        version=1,
+        sha256="0" * 64,
+        heads=tuple(ConceptHead(one.slug, (1.0, 0.0), Thresholds(0.5, 0.3)) for one in vocabulary.concepts[:CONCEPTS]),
+        side_px=16,
+        embedding_width=WIDTH,
+        preprocessing_version=PREPROCESSING_VERSION,
+        vocabulary_version=vocabulary.version,
+        recipe="none",
+        dataset_id="none",
+        metrics={},
+    )
+    key, database = save_bundle(open_lake(settings).store, bundle), connect(settings)
+    models.register(
+        database, name="default", version=1, bundle_key=key, sha256=bundle.sha256, dataset_id="none", metrics={}, now=NOW
+    )
+    models.release(database, "default", 1)
+    labelled(settings, folder, "first")
     return var
 
 
@@ -94,9 +156,9 @@ def shards(settings: Settings) -> list[Path]:
 
 
 def test_pictures_of_another_source_that_were_labelled_before_are_not_predicted_again(
-    settings: Settings, small_collection: Path, looked_at: list[str]
+    settings: Settings, folder: Path, looked_at: list[str]
 ) -> None:
-    lake = labelled(settings, small_collection, "second", source="elsewhere")
+    lake = labelled(settings, folder, "second", source="elsewhere")
     assert looked_at == []
     for dataset in ("labels", "record_labels", "features", "score_histograms"):
         assert rows(lake, "second", dataset) == rows(lake, "first", dataset) != []
@@ -106,11 +168,12 @@ def test_pictures_of_another_source_that_were_labelled_before_are_not_predicted_
 
 
 def test_decisions_are_made_anew_from_what_is_remembered(
-    settings: Settings, small_collection: Path, looked_at: list[str], tmp_path: Path
+    settings: Settings, folder: Path, looked_at: list[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "policy.yaml").write_text("excluded_concepts: []\nabstain: []\npublishable_rights: []\n")
+    policy = yaml.safe_load(settings.policy_file.read_text()) | {"publishable_rights": []}
+    (tmp_path / "policy.yaml").write_text(yaml.safe_dump(policy))
     settings = settings.model_copy(update={"policy_file": tmp_path / "policy.yaml"})
-    lake = labelled(settings, small_collection, "second")
+    lake = labelled(settings, folder, "second")
     assert looked_at == []
     before = {row["why"] for row in rows(lake, "first", "labels") if row["decision"] == "publish"}
     after = {row["why"] for row in rows(lake, "second", "labels") if row["decision"] == "hidden"}
@@ -119,13 +182,13 @@ def test_decisions_are_made_anew_from_what_is_remembered(
 
 
 def test_what_is_no_longer_in_the_lake_is_predicted_again_and_nothing_else(
-    settings: Settings, small_collection: Path, looked_at: list[str]
+    settings: Settings, folder: Path, looked_at: list[str]
 ) -> None:
     lake = open_lake(settings)
     part = lake.parts(lake.run("runs/run=first/run.json"), "features")[0]
     gone = [image_id for batch in lake.part_rows(part.key, ("image_id",)) for image_id in batch["image_id"].to_pylist()]
     lake.store.delete(part.key)
-    lake = labelled(settings, small_collection, "second")
+    lake = labelled(settings, folder, "second")
     assert sorted(looked_at) == sorted(set(gone))
     assert counts(lake, "second")["ok"] == counts(lake, "first")["ok"]
 
@@ -164,15 +227,11 @@ def test_many_corrupt_shards_block_the_run(settings: Settings) -> None:
 def test_an_impossible_answer_writes_nothing_of_its_batch_and_names_the_shard(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, poison: str
 ) -> None:
-    from pipeline.model import predictor
-
-    run_in_batches = predictor.run_in_batches
-
-    def poisoned(*arguments: Any) -> Any:
-        scores, embeddings = run_in_batches(*arguments)
-        return (scores * float("nan"), embeddings) if poison == "nan" else (scores[:, 1:], embeddings)
-
-    monkeypatch.setattr(predictor, "run_in_batches", poisoned)
+    wrong = {
+        "nan": lambda scores, embeddings: (scores * np.float32("nan"), embeddings),
+        "width": lambda scores, embeddings: (scores[:, 1:], embeddings),
+    }
+    monkeypatch.setattr(Engine, "answer", staticmethod(wrong[poison]))
     lake = settings.var_dir / "lake"
     for dataset in ("labels", "record_labels", "features"):
         shutil.rmtree(lake / dataset)
@@ -200,7 +259,7 @@ def test_a_model_that_knows_nothing_yet_labels_what_it_is_asked_for_oldest_first
     assert sorted(looked_at) == sorted({row["image_id"] for row in order[:10]})
     assert relabelled("one", Scope("full"), 10) == sorted(ids[:10])  # started again, it keeps what was chosen
     assert relabelled("two", Scope("full"), 5) == sorted(ids[10:15])
-    assert relabelled("three", Scope("ids", ids=(ids[3], ids[40])), 5) == [ids[40]]
+    assert relabelled("three", Scope("ids", ids=(ids[3], ids[20])), 5) == [ids[20]]
     window = Scope("window", start=NOW + timedelta(hours=1), end=NOW + timedelta(days=1))
     assert relabelled("four", window, 5) == []
     assert len(looked_at) == len(set(looked_at)) == 16
