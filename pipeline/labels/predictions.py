@@ -105,8 +105,8 @@ def known_parts(lake: Lake, run: Run, bundle: Bundle, batches: Sequence[Sequence
         codes = np.array([parts.setdefault(name, len(parts)) for name in part.dictionary.to_pylist()], np.int32)
         found[place[hits]] = codes[part.indices.to_numpy(zero_copy_only=False)[hits]]
     names = list(parts)
-    borders = np.cumsum(counts)[:-1]
-    return [sorted(names[code] for code in np.unique(group) if code >= 0) for group in np.split(found[where], borders)]
+    groups = np.split(found[where], np.cumsum(counts))[:-1]  # behind the last batch nothing is left
+    return [sorted(names[code] for code in np.unique(group) if code >= 0) for group in groups]
 
 
 def known_keys(lake: Lake, run: Run, bundle: Bundle) -> Keys:
