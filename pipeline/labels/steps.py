@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -165,7 +166,7 @@ def _written(
         "features": _features(bundle, images, seen, columns),
         "score_histograms": [histogram_table(images, [head.slug for head in bundle.heads], scores, columns)],
     }
-    schemas = SCHEMAS | {"features": features_schema(bundle.embedding_width, len(bundle.heads))}
+    schemas = {**SCHEMAS, "features": features_schema(bundle.embedding_width, len(bundle.heads))}
     return {name: [lake.write_part(run, name, batch.number, table, schemas[name])] for name, table in tables.items()}
 
 
@@ -173,7 +174,7 @@ def _features(bundle: Bundle, images: Rows, seen: Seen, columns: Mapping[str, An
     schema = features_schema(bundle.embedding_width, len(bundle.heads))
     for group in groups_of(images, FEATURES_TOGETHER):
         ids = [image["image_id"] for image in group]
-        matrices = {"raw_scores": seen.raw(ids), "embedding": seen.embeddings(ids)}
+        matrices: dict[str, npt.NDArray[Any]] = {"raw_scores": seen.raw(ids), "embedding": seen.embeddings(ids)}
         arrays = {
             "record_id": texts(group, "record_id"),
             "image_id": texts(group, "image_id"),

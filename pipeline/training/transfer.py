@@ -64,7 +64,7 @@ def transfer(
         chosen = folds[: recipe.networks or len(folds)]
         with _activations(trunk, pixels, recipe, settings) as views:
             fits = _Fits(views, truth, recipe, weights, resumed_in)
-            total = len(chosen) * (recipe.epochs if recipe.tune_from != "" else 1)
+            total = len(chosen) * (_head_epochs(recipe) + (recipe.epochs if recipe.tune_from != "" else 0))
             logits = np.full(truth.shape, np.nan)
             branches = []
             with Progress("training", "epochs", settings=settings, total=total) as progress:
@@ -79,6 +79,15 @@ def transfer(
     finally:
         if recipe.mixed_precision:
             k.mixed_precision.set_global_policy("float32")
+
+
+def _head_is_exact(recipe: Recipe) -> bool:
+    """A linear head is a logistic regression, which has an exact solution."""
+    return recipe.dense == 0 and not recipe.single_label
+
+
+def _head_epochs(recipe: Recipe) -> int:
+    return 1 if _head_is_exact(recipe) else recipe.head_epochs
 
 
 @dataclass(frozen=True)
@@ -149,8 +158,7 @@ class _Fits:
         base = networks.pretrained(recipe.backbone, recipe.side_px, self._weights)
         branch = self._built(networks.cut(base, recipe.tune_from or 0)[1], number)
         if recipe.tune_from == "":
-            self._fit_head(branch, fitted_on)
-            progress.advance()
+            self._fit_head(branch, fitted_on, progress)
         else:
             self._tune(branch, number, fitted_on, scored, progress)
         return branch.whole
@@ -191,12 +199,13 @@ class _Fits:
 
     # --- phase 1: the head, on features that are computed once ---
 
-    def _fit_head(self, branch: _Branch, rows: Rows) -> None:
+    def _fit_head(self, branch: _Branch, rows: Rows, progress: Progress) -> None:
         recipe = self._recipe
-        if recipe.dense == 0 and not recipe.single_label:  # a linear head has an exact solution
+        if _head_is_exact(recipe):
             features = np.mean([self._run(branch.body, view, rows)[0] for view in self._views.plain], axis=0)
             kernel, bias = linear_heads(features, self._truth[rows], recipe.regularisation)
             branch.head.get_layer("logits").set_weights([kernel, bias])
+            progress.advance()
             return
         features = np.stack([self._run(branch.body, view, rows)[0] for view in (*self._views.plain, *self._views.copies)])
         branch.head.compile(optimizer=self._optimizer(recipe.head_learning_rate), loss=self._loss(rows))
@@ -204,6 +213,7 @@ class _Fits:
         for epoch in range(recipe.head_epochs):
             for places, of in self._batches(rows, 1, epoch):
                 branch.head.train_on_batch(features[of, places], truth[places])
+            progress.advance()
 
     # --- phase 2: the tail together with the head ---
 
@@ -215,9 +225,10 @@ class _Fits:
         learner.compile(optimizer=self._optimizer(recipe.learning_rate, steps=steps), loss=loss)
         learner.optimizer.build(learner.trainable_variables)
         state = _State(learner, self._resumed_in / f"fold-{number}.npz" if self._resumed_in else None)
-        if not state.restored:
-            self._fit_head(branch, fitted_on)
-        progress.advance(len(state.epochs))
+        if state.restored:
+            progress.advance(_head_epochs(recipe) + len(state.epochs))
+        else:
+            self._fit_head(branch, fitted_on, progress)
         truth = self._truth.astype(np.float32)
         for epoch in range(len(state.epochs), recipe.epochs):
             if state.stopped(recipe.patience):
