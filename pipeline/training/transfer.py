@@ -208,11 +208,12 @@ class _Fits:
             progress.advance()
             return
         features = np.stack([self._run(branch.body, view, rows)[0] for view in (*self._views.plain, *self._views.copies)])
-        branch.head.compile(optimizer=self._optimizer(recipe.head_learning_rate), loss=self._loss(rows))
+        learner = keras().Model(branch.head.input, branch.head.output)  # a compiled head would be saved with its loss
+        learner.compile(optimizer=self._optimizer(recipe.head_learning_rate), loss=self._loss(rows))
         truth = self._truth[rows].astype(np.float32)
         for epoch in range(recipe.head_epochs):
             for places, of in self._batches(rows, 1, epoch):
-                branch.head.train_on_batch(features[of, places], truth[places])
+                learner.train_on_batch(features[of, places], truth[places])
             progress.advance()
 
     # --- phase 2: the tail together with the head ---

@@ -242,6 +242,18 @@ def test_a_training_that_was_killed_goes_on_and_ends_as_an_undisturbed_one(
 
 
 @pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("how", [{"tune_from": "", "dense": 4}, {"epochs": 1, "dense": 4}, {"epochs": 1, "single_label": True}])
+def test_a_network_can_be_read_back_from_its_file_whatever_it_was_trained_by(
+    pictures: LabelledImages, tmp_path: Path, how: dict[str, Any]
+) -> None:
+    fitted = fit(pictures, replace(RECIPE, networks=1, head_epochs=1, **how), settings())
+    fitted.network.save(tmp_path / "model.keras")
+    again = keras().saving.load_model(tmp_path / "model.keras", compile=False)
+    expected, found = (np.asarray(one.predict_on_batch(pictures.pixels)["scores"]) for one in (fitted.network, again))
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.usefixtures("tiny")
 def test_one_network_of_several_folds_leaves_the_other_pictures_without_a_score(pictures: LabelledImages) -> None:
     fitted = fit(pictures, replace(RECIPE, networks=1, tune_from="", head_epochs=2, dense=4), settings())
     scored = np.isfinite(fitted.out_of_fold).all(axis=1)
