@@ -151,7 +151,7 @@ def test_a_column_of_what_was_not_annotated_makes_the_rest_false(run: tuple[Sett
 
 def carrying(settings: Settings, host: ImageHost, run_id: str, selection: Selection) -> str:
     """A run of four records: a map, a coin, both, and one about something that is no concept of ours."""
-    of = Labels(load_vocabulary(settings.vocabulary_file))
+    of = Labels(load_vocabulary(settings.vocabulary_file, base_url="urn:test"))
     assert of.peek(MAP) == "map" and of.peek(COIN) == "coin"
     carried = [[MAP], [COIN], [COIN, MAP], ["http://www.wikidata.org/entity/Q1"]]
     records = [record(f"/1/c{at}", host.draw(f"/c{at}", 50 + at), concept_uris=uris) for at, uris in enumerate(carried)]
