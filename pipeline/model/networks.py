@@ -93,7 +93,8 @@ def frozen_backbone(
     """A backbone that is not trained: uint8 pixels in; `features` for heads (n, width) and `embedding` (n, channels) out.
 
     The embedding is the mean over all places of the last activations. The features are the same, or with `layers` the mean
-    and the maximum of the activations of each and of the last ones. With `mirror` both are averaged with those of the
+    and the maximum of the activations of each and of the last ones, every part at length one: how strong a layer's answer is
+    altogether says more of a museum's lamps than of the object. With `mirror` both are averaged with those of the
     picture's mirror image. Errors as `pretrained`, and CriticalError for a layer that does not exist.
     """
     k = keras()
@@ -111,7 +112,7 @@ def frozen_backbone(
     mean, most = k.layers.GlobalAveragePooling2D, k.layers.GlobalMaxPooling2D
     places = list(zip(*views, strict=True))
     embedding = k.layers.Identity(name="embedding")(pooled(mean, places[-1]))
-    parts = [pooled(by, place) for place in places for by in (mean, most)]
+    parts = [k.layers.UnitNormalization()(pooled(by, place)) for place in places for by in (mean, most)]
     features = k.layers.Concatenate(name="features")(parts) if layers else embedding
     return k.Model(inputs, {"features": features, "embedding": embedding})
 
