@@ -121,11 +121,11 @@ def test_predictions_come_with_their_batch_and_are_made_by_one_thread(store: Loc
 
 
 def test_an_impossible_prediction_stops_the_reading(store: LocalStore) -> None:
-    model = Model(fails_at=2)
+    model, before = Model(fails_at=2), set(threading.enumerate())
     rows = shard(store, "a", list(range(10, 250, 2)))
     found = predicted(read_batches(store, rows, size=2, side_px=SIDE), model)
     assert next(found)[1] == 2
     with pytest.raises(PoisonedResultError, match="not finite.*pictures 14 to 16 of shard a"):
         list(found)
     assert model.calls <= 3 + reader.PREDICTED_AHEAD
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+    assert not set(threading.enumerate()) - before, "its threads have ended"

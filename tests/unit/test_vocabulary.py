@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipeline.errors import CriticalError
-from pipeline.vocabulary import Concept, Vocabulary, canonical_uri, load_vocabulary
+from pipeline.vocabulary import Concept, Policy, Vocabulary, canonical_uri, load_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 CONCEPTS = ROOT / "vocab" / "concepts.yaml"
@@ -107,8 +107,9 @@ def test_following_broader_never_comes_back_to_the_start(vocabulary: Vocabulary)
 
 def test_the_policy_names_only_concepts_and_rights_that_exist(vocabulary: Vocabulary) -> None:
     policy = yaml.safe_load(POLICY.read_text(encoding="utf-8"))
-    assert set(policy) == {"excluded_concepts", "abstain", "publishable_rights"}
-    assert set(policy["excluded_concepts"]) | set(policy["abstain"]) <= set(vocabulary.by_slug)
+    assert set(policy) == set(Policy.__dataclass_fields__)
+    named = [slug for field in ("allowed_concepts", "excluded_concepts", "abstain") for slug in policy[field] or ()]
+    assert set(named) <= set(vocabulary.by_slug)
     assert set(policy["publishable_rights"]) <= {"open", "restricted", "permission"}
 
 
