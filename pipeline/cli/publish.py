@@ -116,25 +116,30 @@ def forget(
     Examples:  enrich forget --record /2021650/abc --why "request of 3 May" --yes  ·  enrich forget --provider "City Archive"
     """
     from pipeline.database import connect, tombstones
+    from pipeline.database.ledger import Choice
+    from pipeline.domain.identifiers import record_of
     from pipeline.errors import CriticalError
     from pipeline.publish import forget as steps
     from pipeline.publish import withdraw as withdrawing
 
     settings, now = Settings(), datetime.now(UTC)
     if again:
-        _print_forgotten(steps.forget_again(settings=settings))
+        _print_forgotten(steps.forget_again(now=now, settings=settings))
         return
     if bool(record) == bool(provider):
         raise CriticalError("say what to forget: either --record or --provider")
-    kind, name = (tombstones.RECORD, str(record)) if record else (tombstones.PROVIDER, str(provider))
+    if record and not record_of(record):
+        raise CriticalError(f"--record {record}: say /dataset/local, or the record's address at Europeana")
+    kind, name = (tombstones.RECORD, record_of(record)) if record else (tombstones.PROVIDER, str(provider).strip())
+    choice = Choice(record_id=name) if record else Choice(provider=name)
     if lift:
         if not tombstones.lift(connect(settings), kind, name):
             raise CriticalError(f"{kind} {name}: there is no tombstone")
         out.print(f"{kind} {name} may be harvested again")
         return
-    print_tally(withdrawing.tally(withdrawing.choice_of(settings, record=record, provider=provider), settings=settings))
+    print_tally(withdrawing.tally(choice, settings=settings))
     if provider:
-        out.print(f"records of {provider}: {len(steps.records_of_provider(provider, settings=settings)):,}")
+        out.print(f"records of {name}: {len(steps.records_of_provider(name, settings=settings)):,}")
     if not yes:
         out.print("nothing is done without --yes")
         return

@@ -127,9 +127,10 @@ class WithClient:
     def _is_there(self, db_id: str, generator: str) -> bool:
         """Does the platform have an annotation with a contribution of this generator? What is not there is `null`."""
         reply = self._api.request("GET", f"/annotation/{db_id}")
-        if not reply.ok:
-            raise TransientError(self._api.scrub(f"WITH GET /annotation/{db_id}: HTTP {reply.status_code}"))
-        return any(one.get("generator") == generator for one in (parsed(reply) or {}).get("annotators") or ())
+        value = parsed(reply)
+        if not reply.ok or (value is None and reply.content.strip() != b"null"):  # a gateway's page proves nothing
+            raise TransientError(self._api.scrub(f"WITH GET /annotation/{db_id}: HTTP {reply.status_code}, no annotation"))
+        return any(one.get("generator") == generator for one in (value or {}).get("annotators") or ())
 
     def _json(self, method: str, path: str, *, whatever_body: bool = False, **options: Any) -> dict[str, Any]:
         """A call as a logged-in user: an expired session is no error there, the call is just anonymous (§1.3).

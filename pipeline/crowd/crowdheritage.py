@@ -182,4 +182,5 @@ def _text(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:_SHOWN]
+    """A number, or only what kind of value it is: names of people may stand in the others."""
+    return repr(value)[:_SHOWN] if isinstance(value, int | float) else f"of the kind {type(value).__name__}"

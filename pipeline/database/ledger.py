@@ -113,14 +113,18 @@ def assign(
     """Hand the open statements among `keys` (record, concept) to batches of this run; returns the batches' names.
 
     A statement that another run holds is left to it until its lease has run out, so that no two workers ever send
-    the same one; what the same run held before (it was cut off) is taken over.
+    the same one; what the same run held before (it was cut off) is taken over. Both are asked again in the very moment of
+    taking: meanwhile another run may have taken it, or a person may have withdrawn it.
     """
     batches: list[str] = []
+    ours = ledger.c.batch.startswith(f"{run_id}|", autoescape=True)
+    free = or_(ledger.c.batch.is_(None), ours, ledger.c.updated_at <= now - lease)
     for group in _chunks(_takeable(engine, keys, target, run_id, now - lease), size):
         name = f"{run_id}|{now.isoformat()}|{target}|{len(batches)}"
-        with engine.begin() as connection:
+        with begin_writing(engine) as connection:
             for ids in _chunks(group, CHUNK):
-                connection.execute(update(ledger).where(ledger.c.id.in_(ids)).values(batch=name, updated_at=now))
+                takeable = and_(ledger.c.id.in_(ids), ledger.c.state.in_(OPEN), free)
+                connection.execute(update(ledger).where(takeable).values(batch=name, updated_at=now))
         batches.append(name)
     return batches
 
@@ -197,9 +201,23 @@ def settle(
     return late
 
 
-def row(engine: Engine, identity: int) -> dict[str, Any]:
-    """One row by its number."""
-    return _rows(engine, select(ledger).where(ledger.c.id == identity))[0]
+def row(engine: Engine, identity: int) -> dict[str, Any] | None:
+    """One row by its number; None when it has been forgotten."""
+    return next(iter(_rows(engine, select(ledger).where(ledger.c.id == identity))), None)
+
+
+def take_back(engine: Engine, identity: int, remote_id: str | None, batch: str, *, now: datetime) -> State | None:
+    """Write down that a statement stands there which was taken back while it was sent: it is to be deleted, by this batch.
+
+    Returns its new state; None, and nothing is changed, where nobody has taken it back.
+    """
+    for state, done in ((State.WITHDRAWING, State.WITHDRAWN), (State.RETRACTING, State.HELD)):
+        taken_back = and_(ledger.c.id == identity, ledger.c.state.in_((state, done)))
+        values = {"state": state, "remote_id": remote_id, "batch": batch, "updated_at": now}
+        with begin_writing(engine) as connection:
+            if connection.execute(update(ledger).where(taken_back).values(values)).rowcount:
+                return state
+    return None
 
 
 def find(engine: Engine, target: str, record_ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -278,6 +296,15 @@ def records_of(engine: Engine, choice: Choice) -> list[str]:
     """The records of the choice's statements."""
     with engine.connect() as connection:
         return list(connection.scalars(select(ledger.c.record_id).distinct().where(choice.where)))
+
+
+def known_records(engine: Engine, records: Iterable[str]) -> set[str]:
+    """Those of the records about which there are statements."""
+    found: set[str] = set()
+    with engine.connect() as connection:
+        for chunk in _chunks(records, CHUNK):
+            found |= set(connection.scalars(select(ledger.c.record_id).distinct().where(ledger.c.record_id.in_(chunk))))
+    return found
 
 
 def begin_withdrawal(

@@ -57,6 +57,10 @@ class Reason(StrEnum):
     NOT_SENT = "not_sent"  # a dry run, or the platform could not be asked: a later run takes it up
 
 
+# Labels with these reasons leave for nobody: not as an annotation, not hidden, and not as a question to people.
+KEPT_IN_HOUSE = frozenset({Reason.EXCLUDED, Reason.NOT_ALLOWED, Reason.BLOCKED_TERM, Reason.RIGHTS_RESTRICTED})
+
+
 @dataclass(frozen=True)
 class OutcomeRow:
     """An input that is not ok. `input_id` is a record id, or `record_id|image_url`, or a canonical annotation.

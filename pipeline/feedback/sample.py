@@ -20,7 +20,7 @@ from pipeline.datasets.lake import Lake
 from pipeline.datasets.run import Run
 from pipeline.domain.identifiers import is_item
 from pipeline.domain.label import Decision
-from pipeline.domain.outcome import Reason
+from pipeline.domain.outcome import KEPT_IN_HOUSE, Reason
 from pipeline.errors import CriticalError
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
@@ -33,7 +33,6 @@ _COLUMNS = (
     "record_id", "image_id", "image_url", "concept_uri", "label", "score", "decision", "why", "provider", "model_name",
     "model_version",
 )  # fmt: skip
-_HELD_BACK = (Reason.EXCLUDED, Reason.RIGHTS_RESTRICTED)
 
 Vectors = Mapping[str, npt.NDArray[np.float32]]
 
@@ -211,7 +210,7 @@ def _candidates(
         for batch in lake.rows(run, "labels", _COLUMNS):
             progress.advance(batch.num_rows)
             for row in batch.to_pylist():
-                kept = row["decision"] == Decision.DROP or row["why"] in _HELD_BACK
+                kept = row["decision"] == Decision.DROP or row["why"] in KEPT_IN_HOUSE
                 if kept or (row["record_id"], row["label"]) in asked or (for_with and not _fits_with(row)):
                     continue
                 yield _candidate(row), row["decision"] in (Decision.PUBLISH, Decision.REVIEW)

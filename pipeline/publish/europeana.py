@@ -69,7 +69,10 @@ class EuropeanaTarget:
             return Settled(row["id"], State.SENDING, error=str(error))
         if isinstance(reply, Created):
             return Settled(row["id"], State.SENT, reply.remote_id, created=True)
-        return self._duplicate(row, reply.numbers)
+        try:
+            return self._duplicate(row, reply.numbers)
+        except TransientError as error:  # whose tag it is will be asked again
+            return Settled(row["id"], State.SENDING, error=str(error))
 
     def resolve(self, row: Mapping[str, Any]) -> Settled:
         """A row whose reply was lost: sent if the platform has it, else planned again; still open if it cannot be asked."""
@@ -85,12 +88,13 @@ class EuropeanaTarget:
         """Let the annotation say what the row says now; one that somebody has removed stays removed."""
         number = annotation_number(row["remote_id"])
         try:
-            self._client.update(number, as_request(document(row, self._settings)))
+            try:
+                self._client.update(number, as_request(document(row, self._settings)))
+            except PermanentError as error:
+                is_there = self._is_ours(number)
+                return Settled(row["id"], State.SENT if is_there else State.GONE, error=str(error))
         except TransientError as error:
             return Settled(row["id"], State.UPDATING, error=str(error))
-        except PermanentError as error:
-            is_there = self._is_ours(number)
-            return Settled(row["id"], State.SENT if is_there else State.GONE, error=str(error))
         return Settled(row["id"], State.SENT)
 
     def withdraw(self, row: Mapping[str, Any]) -> Settled:
@@ -120,9 +124,10 @@ class EuropeanaTarget:
         return Settled(row["id"], State.DUPLICATE, theirs, "somebody else's tag says the same")
 
     def _is_ours(self, number: str) -> bool:
+        """TransientError when the platform cannot be asked now: that is no answer."""
         try:
             return self._client.is_ours(number)
-        except (TransientError, PermanentError):
+        except PermanentError:
             return False
 
     def _lock(self, record_id: str) -> threading.Lock:

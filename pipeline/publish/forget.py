@@ -65,16 +65,29 @@ def forget(kind: str, name: str, *, why: str, now: datetime, settings: Settings)
         tombstones.put(engine, kind, name, why=why, now=now)
     choice = Choice(provider=name) if kind == PROVIDER else Choice(record_id=name)
     done = withdraw(choice, why=f"taken down: {why}", now=now, settings=settings)
-    return _purged(engine, choice, done.deleted, settings)
+    ledger.forget(engine, choice)
+    return _purged(engine, done.deleted, now=now, settings=settings)
 
 
-def forget_again(*, settings: Settings) -> Forgotten:
-    """Remove everything once more that has a tombstone: what a run that was under way has brought in meanwhile."""
-    engine = connect(settings)
-    return _purged(engine, None, 0, settings)
+def forget_again(*, now: datetime, settings: Settings) -> Forgotten:
+    """Take down everything once more that has a tombstone: what a run that was under way has brought in meanwhile."""
+    return _purged(connect(settings), 0, now=now, settings=settings)
 
 
-def _purged(engine: Engine, choice: Choice | None, withdrawn: int, settings: Settings) -> Forgotten:
+def _withdrawn(engine: Engine, records: Iterable[str], now: datetime, settings: Settings) -> tuple[int, int]:
+    """Withdraw and forget what the ledger still says of records that were taken down: (deleted, rows that are left).
+
+    These are few: statements of a run that was under way, or such that do not name their provider.
+    """
+    deleted = left = 0
+    for record_id in sorted(ledger.known_records(engine, records)):
+        choice = Choice(record_id=record_id)
+        deleted += withdraw(choice, why="taken down", now=now, settings=settings).deleted
+        left += ledger.forget(engine, choice)
+    return deleted, left
+
+
+def _purged(engine: Engine, deleted: int, *, now: datetime, settings: Settings) -> Forgotten:
     lake, records = open_lake(settings), tombstones.standing(engine).records
     name = links.lake_id(lake.root)
     pictures, others = purge.pictures_of(lake, records)
@@ -99,8 +112,8 @@ def _purged(engine: Engine, choice: Choice | None, withdrawn: int, settings: Set
     _forget_exports(lake, unwanted, settings)
     _forget_examples(lake, records)
     links.forget(engine, name, records)
-    left = ledger.forget(engine, choice) if choice else 0
-    return Forgotten(len(records), withdrawn, left, len(rewritten), len(unwanted.images), tuple(_open_runs(lake)))
+    more, left = _withdrawn(engine, records, now, settings)
+    return Forgotten(len(records), deleted + more, left, len(rewritten), len(unwanted.images), tuple(_open_runs(lake)))
 
 
 def _rewritten(lake: Lake, unwanted: Unwanted, settings: Settings) -> dict[str, Rewritten]:

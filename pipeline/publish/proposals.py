@@ -20,7 +20,7 @@ from pipeline.datasets.run import Run
 from pipeline.datasets.stage import groups_of, outcomes_dataset
 from pipeline.domain.identifiers import annotation_canonical, is_item
 from pipeline.domain.label import Decision
-from pipeline.domain.outcome import Reason
+from pipeline.domain.outcome import KEPT_IN_HOUSE, Reason
 from pipeline.errors import CriticalError
 from pipeline.publish import europeana, with_hidden
 from pipeline.publish.gate import Gate, Providers
@@ -43,9 +43,7 @@ LABEL_COLUMNS = (
     "vocabulary_version",
 )
 # Reasons for which a hidden label does not even go to WITH.
-STAYS_HERE = frozenset(
-    {Reason.EXCLUDED, Reason.NOT_ALLOWED, Reason.BLOCKED_TERM, Reason.NO_PUBLIC_URI, Reason.RIGHTS_RESTRICTED}
-)
+STAYS_HERE = KEPT_IN_HOUSE | {Reason.NO_PUBLIC_URI}
 
 
 class Action(StrEnum):

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from pipeline.database import ledger
 from pipeline.database.ledger import Settled, State
 from pipeline.datasets.stage import Counts
+from pipeline.errors import TransientError
 from pipeline.publish import europeana
 from pipeline.publish.europeana import EuropeanaTarget
 from pipeline.publish.with_hidden import WithTarget
@@ -146,16 +147,24 @@ class Sender:
         late = ledger.settle(self.engine, self.batch, outcomes, now=_now(), before=before) if outcomes else []
         for future in futures:
             future.result()
-        self._take_back([outcome for outcome in late if outcome.created])
+        of_number = {row["id"]: row for row in rows}
+        for outcome in late:
+            if outcome.created:
+                self._take_back(of_number[outcome.id], outcome)
         self.progress.advance(sum(outcome.state not in before for outcome in outcomes))
         return [outcome for outcome in outcomes if outcome not in late]
 
-    def _take_back(self, created: Sequence[Settled]) -> None:
-        """What was withdrawn by a person in the very moment of its sending must not stay."""
-        for outcome in created:
-            row = ledger.row(self.engine, outcome.id)
-            if row["state"] in (State.WITHDRAWING, State.WITHDRAWN):
-                self.target.withdraw({**row, "remote_id": outcome.remote_id})
+    def _take_back(self, sent: Row, outcome: Settled) -> None:
+        """What was taken back by a person in the very moment of its sending must not stay; if it cannot be deleted now,
+        the ledger says that it stands there, and the next withdrawal finds it."""
+        row = ledger.row(self.engine, outcome.id)
+        state = ledger.take_back(self.engine, outcome.id, outcome.remote_id, self.batch, now=_now()) if row else None
+        if row and state:
+            self._settled(self.target.withdraw, [{**row, "state": state, "remote_id": outcome.remote_id}], (state,))
+        elif row is None:  # forgotten: nobody else knows of it
+            done = self.target.withdraw({**sent, "state": State.WITHDRAWING, "remote_id": outcome.remote_id})
+            if done.state == State.WITHDRAWING:
+                raise TransientError(f"{outcome.remote_id} was forgotten while it was sent: delete it by hand ({done.error})")
 
 
 @contextmanager

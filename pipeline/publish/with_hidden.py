@@ -75,13 +75,15 @@ class WithTarget:
         A row whose reply was lost has no id: setting the same tag once more gives the one that is there.
         """
         ends = State.HELD if row["state"] == State.RETRACTING else State.WITHDRAWN
+        remote_id = row["remote_id"]
         try:
-            self._client.delete_annotation(row["remote_id"] or self._annotate(row), generator=self._generator)
-        except PermanentError as error:
-            if row["remote_id"]:
-                return Settled(row["id"], State(row["state"]), error=str(error))
-            # WITH does not know the record, so there is nothing to take back.
-        except TransientError as error:
+            if not remote_id:
+                try:
+                    remote_id = self._annotate(row)
+                except PermanentError:  # WITH does not know the record, so there is nothing to take back
+                    return Settled(row["id"], ends, error=row["last_error"])
+            self._client.delete_annotation(remote_id, generator=self._generator)
+        except (PermanentError, TransientError) as error:
             return Settled(row["id"], State(row["state"]), error=str(error))
         return Settled(row["id"], ends, error=row["last_error"])
 

@@ -156,6 +156,14 @@ def test_every_reply_means_one_of_our_errors(reply: Reply, error: type[Enrichmen
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("page", [HTML, b"", b'{"annotators": [', b"[]"])
+def test_a_page_that_is_no_annotation_is_no_proof_that_it_is_gone(page: bytes) -> None:
+    with serving(lambda method, path: (200, page)) as url, pytest.raises(TransientError):
+        client_at(url, api_attempts=1).delete_annotation("a1", generator="ours")
+    with serving(lambda method, path: (200, b"null")) as url:
+        client_at(url, api_attempts=1).delete_annotation("a1", generator="ours")
+
+
 def test_filling_waits_until_the_collection_has_grown_to_all_its_records() -> None:
     looks = 0
 

@@ -422,7 +422,9 @@ def test_concepts_that_little_is_known_of_are_asked_about_and_nothing_twice(
 
 def test_what_the_policy_or_the_rights_hold_in_the_house_is_asked_of_nobody(settings: Settings, tmp_path: Path) -> None:
     register_model(settings)
-    whys = {number: {"why": why} for number, why in enumerate(("excluded", "rights_restricted") * 150)}
+    whys = {
+        number: {"why": why} for number, why in enumerate(("excluded", "rights_restricted", "not_allowed", "blocked_term") * 75)
+    }
     run = write_labels(settings, np.eye(RECORDS), whys)
     with pytest.raises(CriticalError, match="run night has no label to ask about"):
         take(settings, run, tmp_path / "c.json")

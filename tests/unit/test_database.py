@@ -237,6 +237,7 @@ def test_a_plan_moves_a_row_only_along_known_ways(engine: Engine, before: State)
         newer = replace(statement(number), model_version="2", score=0.5)
         ledger.bring(engine, after, [(newer, "because")], now=NOON + timedelta(hours=1))
         row = ledger.row(engine, identity)
+        assert row is not None
         if (before, after) not in WAYS:
             assert (row["state"], row["model_version"], row["last_error"]) == (before, "1", "")
         else:
@@ -261,13 +262,46 @@ def test_what_is_withdrawn_is_lost_to_whoever_was_about_to_send_it(engine: Engin
     assert ledger.settle(engine, "w", gone, now=NOON, before=(State.WITHDRAWING,)) == []
     counts = {(row["target"], row["state"]): row["statements"] for row in ledger.tally(engine, choice)}
     assert counts == {("elsewhere", "planned"): 1, (EUROPEANA, "withdrawn"): 4}
-    assert ledger.row(engine, sent)["remote_id"] is None
+    withdrawn = ledger.row(engine, sent)
+    assert withdrawn is not None and withdrawn["remote_id"] is None
     # Planning does not bring it back; a person may.
     plan(engine, 4)
     assert assign(engine, "r2") == []
     assert ledger.allow_again(engine, choice, now=NOON) == 4
     plan(engine, 4)
     assert len(claim(engine, assign(engine, "r2")[0])) == 4
+
+
+def test_what_is_withdrawn_while_a_run_takes_its_statements_is_not_taken_from_the_withdrawal(engine: Engine) -> None:
+    plan(engine, 600)
+    (batch,) = assign(engine, count=600)
+    claimed = claim(engine, batch)
+    ledger.settle(engine, batch, [Settled(one, State.PLANNED) for one in claimed], now=NOON)
+    choice = ledger.Choice(record_id="/1/0000")
+    assert ledger.correct(engine, claimed[0], State.SENDING, None, before=State.PLANNED, why="", now=NOON)
+
+    def keys():
+        for number in range(600):
+            yield statement(number).record_id, statement(number).concept_uri
+        assert ledger.begin_withdrawal(engine, choice, [EUROPEANA], batch="w", why="bad", now=NOON) == (1, 0)
+
+    (again,) = ledger.assign(engine, keys(), target=EUROPEANA, run_id="r1", size=1000, lease=LEASE, now=NOON)
+    assert [row["id"] for row in ledger.in_states(engine, "w", (State.WITHDRAWING,))] == [claimed[0]]
+    assert len(claim(engine, again)) == 599
+
+
+def test_what_was_taken_back_while_it_was_sent_is_to_be_deleted_under_its_id(engine: Engine) -> None:
+    plan(engine, 3)
+    (batch,) = assign(engine)
+    withdrawn, held, sent = claim(engine, batch)
+    for identity, state in ((withdrawn, State.WITHDRAWN), (held, State.HELD), (sent, State.SENT)):
+        ledger.settle(engine, batch, [Settled(identity, state, "a/0")], now=NOON)
+    states = [ledger.take_back(engine, one, f"a/{one}", batch, now=NOON) for one in (withdrawn, held, sent, 99)]
+    assert states == [State.WITHDRAWING, State.RETRACTING, None, None]
+    rows = {row["id"]: (row["state"], row["remote_id"]) for row in ledger.in_states(engine, batch, tuple(State))}
+    assert rows == {withdrawn: ("withdrawing", f"a/{withdrawn}"), held: ("retracting", f"a/{held}")}
+    left = ledger.row(engine, sent)
+    assert left is not None and (left["state"], left["remote_id"]) == ("sent", "a/0")
 
 
 def test_forgetting_leaves_only_what_still_stands_somewhere(engine: Engine) -> None:
