@@ -36,13 +36,15 @@ def start_relabel(*, run_id: str, scope: Scope, budget: int, created_at: datetim
     selection = Selection("query", "*:*")
     wanted = Run(named_run_id(run_id), SOURCE, selection, scope, created_at.astimezone(UTC))
     run = lake.run(lake.save_run(wanted).key)
-    if lake.is_published(run, "images"):
+    if lake.store.exists(f"{run.folder}/images.json"):  # the last that is written
         return run.key
     bundle = bundle_in_force(connect(settings), lake.store, settings.model_name)
     seen = known_keys(lake, run, bundle)
     parts: dict[str, list[Part]] = {"records": [], "images": []}
     records = images = 0
     for other, known in _newest_last(lake):
+        if records == budget:
+            break
         if scope.start and scope.end and not scope.start <= other.created_at < scope.end:
             continue
         chosen = _chosen(lake, other, known, seen, scope, budget - records)

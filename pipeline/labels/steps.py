@@ -67,10 +67,21 @@ def plan_labels(run_key: str, *, settings: Settings) -> list[str]:
             "sha256": bundle.sha256,
             "known": known,
         }
-        for parts, known in zip(groups, known_parts(lake, run, bundle, groups), strict=True)
+        for parts, known in zip(groups, _known(lake, run, bundle, groups), strict=True)
     ]
     mark = f"{settings.fingerprint(*_SETTINGS)}|{vocabulary.version}|{settings.policy_file.read_text(encoding='utf-8')}"
     return plan_stage(lake, run, STAGE, batches, fingerprint=mark, max_batches=settings.max_batches)
+
+
+def _known(lake: Lake, run: Run, bundle: Bundle, groups: Sequence[Sequence[Part]]) -> list[list[str]]:
+    """`known_parts`, found once an attempt: what other runs publish meanwhile must not change what a restart plans."""
+    key = f"{run.folder}/{STAGE}/known-{run.attempt}.json"
+    about = [bundle.sha256, [[part.sha256 for part in parts] for parts in groups]]
+    if lake.store.exists(key) and (kept := lake.read_json(key))["about"] == about:
+        return [list(parts) for parts in kept["known"]]
+    known = known_parts(lake, run, bundle, groups)
+    lake.write_json(key, {"about": about, "known": known})
+    return known
 
 
 def _together(parts: Sequence[Part], rows: int) -> Iterator[list[Part]]:

@@ -11,6 +11,7 @@ from pipeline.datasets.run import Run
 from pipeline.datasets.stage import Counts
 
 FEWEST_IMAGES = 200  # with fewer, chance alone moves the index by a tenth
+FEWEST_THAT_DIFFER = 20  # fewer may be copies of one picture
 EVERY = "(all)"  # providers together
 
 Bins = Counter[float]  # images by the lower edge of their score's interval
@@ -58,12 +59,12 @@ def read_histograms(lake: Lake, parts: Sequence[Part]) -> Histograms:
 def label_figures(lake: Lake, histograms: Histograms, counts: Counts) -> Figures:
     """The tables `run`, `concepts` and `drift` of a run's labels."""
     images = histograms.images()
-    lows, highs = ([pair[place] for pair in histograms.ranges.values()] for place in (0, 1))
+    widest = max((high - low for low, high in histograms.ranges.values()), default=None)
     return {
         "run": [
             {
                 "failed_share": _share(counts.reasons.total(), counts.inputs),
-                "score_range": max(highs) - min(lows) if images > 1 else None,
+                "score_range": widest if images >= FEWEST_THAT_DIFFER else None,
             }
         ],
         "concepts": [
@@ -130,22 +131,15 @@ def keep_reference(lake: Lake, run: Run, histograms: Histograms) -> None:
 
 def rows_to_previous(lake: Lake, run: Run, dataset: str, rows: int) -> float | None:
     """Rows of a run ÷ those of the last published run of the same source, selection and kind of scope; None without one."""
-    before: tuple[str, int] | None = None
-    for key in lake.store.list(f"{dataset}/source={run.source}/"):
-        if not key.endswith("/_manifest.json"):
-            continue
-        manifest = lake.read_json(key)
-        other = f"runs/run={manifest['run_id']}/run.json"
-        if (
-            manifest["run_id"] == run.run_id
-            or manifest["created_at"] > run.created_at.isoformat()
-            or not lake.store.exists(other)
-        ):
-            continue
-        known = lake.run(other)
-        if (known.selection, known.scope.mode) == (run.selection, run.scope.mode):
-            before = max(before or ("", 0), (manifest["created_at"], manifest["rows"]))
-    return _share(rows, before[1]) if before is not None else None
+    keys = lake.store.list(f"{dataset}/source={run.source}/")
+    manifests = [lake.read_json(key) for key in keys if key.endswith("/_manifest.json")]
+    before = [one for one in manifests if one["run_id"] != run.run_id and one["created_at"] <= run.created_at.isoformat()]
+    for manifest in sorted(before, key=lambda one: (one["created_at"], one["rows"]), reverse=True):
+        key = f"runs/run={manifest['run_id']}/run.json"
+        known = lake.run(key) if lake.store.exists(key) else None
+        if known and (known.selection, known.scope.mode) == (run.selection, run.scope.mode):
+            return _share(rows, manifest["rows"])
+    return None
 
 
 def failed_share(lake: Lake, parts: Sequence[Part]) -> float | None:

@@ -153,13 +153,18 @@ def _summary(stages: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _rows(lake: Lake, run: Run, dataset: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """None where the run was done by an earlier version of the code, which had no such dataset."""
+    return lake.rows(run, dataset, columns) if lake.is_published(run, dataset) else iter(())
+
+
 def _outcomes(lake: Lake, run: Run) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The first rows that are not ok, and counts by reason."""
     rows: list[dict[str, Any]] = []
     reasons: Counter[str] = Counter()
     columns = ("stage", "record_id", "input_id", "outcome", "reason", "detail")
     for stage in STAGES:
-        for batch in lake.rows(run, outcomes_dataset(stage), columns):
+        for batch in _rows(lake, run, outcomes_dataset(stage), columns):
             reasons.update(batch["reason"].to_pylist())
             rows += batch.slice(0, OUTCOMES_SHOWN - len(rows)).to_pylist()
     return rows, dict(reasons.most_common())
@@ -197,7 +202,7 @@ def _counted(batch: pa.RecordBatch, columns: Sequence[str]) -> Iterator[tuple[di
 def _score_histograms(lake: Lake, run: Run) -> dict[str, list[dict[str, Any]]]:
     """Of each concept the images by interval of the calibrated score, over all providers."""
     found: dict[str, dict[tuple[float, float], int]] = {}
-    for batch in lake.rows(run, "score_histograms", ("label", "score_from", "score_to", "images")):
+    for batch in _rows(lake, run, "score_histograms", ("label", "score_from", "score_to", "images")):
         for row in batch.to_pylist():
             bins = found.setdefault(row["label"], {})
             interval = (round(row["score_from"], 6), round(row["score_to"], 6))

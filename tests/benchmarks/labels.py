@@ -22,7 +22,7 @@ from tests.benchmarks.for_images.watch import Watched, run_watched
 
 COUNT, TURNS = 2_000, 3
 # What the caller's environment may say of other places: empty means below VAR_DIR.
-_DEFAULTS = {"STORAGE_URL": "", "DATABASE_URL": "", "S3_ENDPOINT_URL": "", "PROGRESS_FILE": ""}
+ELSEWHERE = {"STORAGE_URL": "", "DATABASE_URL": "", "S3_ENDPOINT_URL": "", "PROGRESS_FILE": ""}
 
 
 def measure(*, full: bool, count: int = COUNT) -> list[Figure]:
@@ -99,7 +99,7 @@ class Bench:
             [sys.executable, "-m", "tests.benchmarks.for_labels.child", name, str(answer), *arguments],
             environment={
                 **os.environ,
-                **_DEFAULTS,
+                **ELSEWHERE,
                 "PYTHONPATH": str(PROJECT_ROOT),
                 "VAR_DIR": str(self.folder / "var"),
                 **environment,
