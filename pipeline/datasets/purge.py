@@ -198,7 +198,7 @@ def renewed(value: Any, parts: Mapping[str, Part]) -> Any:
 def rename_parts(lake: Lake, parts: Mapping[str, Part]) -> None:
     """Make manifests, results and checkpoints name the new parts."""
     for key in list(lake.store.list("")):
-        if key.endswith("/_manifest.json") or (key.startswith("runs/") and key.endswith(".json")):
+        if key.endswith("/_manifest.json") or (key.startswith("runs/") and key.endswith((".json", ".jsonl"))):
             _change_json(lake.store, key, lambda value: renewed(value, parts))
 
 
@@ -264,10 +264,13 @@ def forget_exports(store: ObjectStore, prefix: str, unwanted: Unwanted) -> set[s
 
 
 def _change_json(store: ObjectStore, key: str, change: Callable[[Any], Any]) -> bool:
-    value = json.loads(store.get_bytes(key))
+    """Of JSON lines, `change` gets the list."""
+    content, are_lines = store.get_bytes(key), key.endswith(".jsonl")
+    value = [json.loads(line) for line in content.splitlines()] if are_lines else json.loads(content)
     changed = change(value)
     if changed != value:
-        store.put_bytes(key, json.dumps(changed, indent=1, ensure_ascii=False).encode())
+        texts = [json.dumps(one) for one in changed] if are_lines else [json.dumps(changed, indent=1, ensure_ascii=False)]
+        store.put_bytes(key, "\n".join(texts).encode())
     return bool(changed != value)
 
 

@@ -6,13 +6,35 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from pipeline.datasets.lake import Lake, Part
 from pipeline.datasets.run import Run
 from pipeline.errors import CriticalError, PoisonedResultError
 
 Item = TypeVar("Item")
+
+
+class Items(Sequence[Any]):
+    """A batch's items as lines of JSON, each of them read when it is asked for.
+
+    Thousands of dictionaries at once would cost a worker ten times the text, and the interpreter never gives all of it back.
+    """
+
+    def __init__(self, lines: Sequence[bytes]) -> None:
+        self._lines = lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Items": ...
+
+    def __getitem__(self, place: int | slice) -> Any:
+        return Items(self._lines[place]) if isinstance(place, slice) else json.loads(self._lines[place])
 
 
 @dataclass(frozen=True)
@@ -24,6 +46,18 @@ class Batch:
     number: int
     items: Any
     fingerprint: str
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Batch":
+        """Read back what `to_bytes` wrote; a list comes as `Items`."""
+        head, *lines = content.splitlines()
+        return cls(**{"items": Items(lines), **json.loads(head)})
+
+    def to_bytes(self) -> bytes:
+        """As a line of JSON, followed by one for each item of a list."""
+        head = dict(self.__dict__)
+        items = head.pop("items") if isinstance(self.items, list) else ()
+        return b"\n".join(json.dumps(value).encode() for value in (head, *items))
 
     @property
     def folder(self) -> str:
@@ -110,15 +144,15 @@ def plan_stage(lake: Lake, run: Run, stage: str, batches: Iterable[Any], *, fing
             raise CriticalError(f"{stage}: more than {max_batches} batches; raise the batch size in the settings")
         mark = hashlib.sha256(json.dumps([items, fingerprint, run.attempt], sort_keys=True).encode()).hexdigest()
         batch = Batch(run.key, stage, number, items, mark)
-        key = f"{batch.folder}/batch-{number:05d}.json"
-        lake.store.put_bytes(key, json.dumps(batch.__dict__).encode())  # thousands of items: not laid out to be read
+        key = f"{batch.folder}/batch-{number:05d}.jsonl"
+        lake.store.put_bytes(key, batch.to_bytes())
         keys.append(key)
     return keys
 
 
 def run_batch(lake: Lake, batch_key: str, work: Callable[[Run, Batch], Result]) -> str:
     """Do a batch's work unless it is done already (same items, same settings), and return the key of its result."""
-    batch = Batch(**lake.read_json(batch_key))
+    batch = Batch.from_bytes(lake.store.get_bytes(batch_key))
     run = lake.run(batch.run_key)
     if lake.store.exists(batch.result_key):
         known = lake.read_json(batch.result_key)

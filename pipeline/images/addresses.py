@@ -1,8 +1,9 @@
 """Which addresses of a record are visited, in which order, and as what: original, IIIF rendition, Europeana's thumbnail."""
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -20,7 +21,7 @@ class FetchedAs(StrEnum):
     THUMBNAIL = "thumbnail"  # Europeana's, 400 px wide (thumbnail API v3)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Address:
     """One address of a record. `url` names the image, `visited` is where its bytes come from."""
 
@@ -33,12 +34,20 @@ class Address:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return dict(vars(self))
+        return asdict(self)
 
 
 def address_from_json(value: Mapping[str, Any]) -> Address:
-    """Read back what `to_json` wrote."""
-    return Address(**{**value, "fetched_as": FetchedAs(value["fetched_as"])})
+    """Read back what `to_json` wrote; what thousands of addresses have in common is there once."""
+    url, visited = value["url"], value["visited"]
+    return Address(
+        url,
+        url if visited == url else visited,
+        FetchedAs(value["fetched_as"]),
+        value["position"],
+        sys.intern(value["rights"]),
+        sys.intern(value["rights_category"]),
+    )
 
 
 def addresses_of(

@@ -36,7 +36,7 @@ _NO_THUMBNAIL = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """What became of one address. `known` is what is remembered of it, when the host says that nothing has changed."""
 
@@ -66,9 +66,9 @@ class Attempt:
         return tone(self.examined.sketch) if self.examined and self.examined.sketch else None
 
 
-@dataclass
+@dataclass(slots=True)
 class Job:
-    """One record's images. `known` are its addresses' links, by address."""
+    """One record's images; a batch's jobs are all in memory. `known` are its addresses' links, by address."""
 
     position: int
     record: Mapping[str, Any]
@@ -110,7 +110,7 @@ class Job:
         return self.at >= len(self.addresses)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Visit:
     job: Job
     attempt: int = 1

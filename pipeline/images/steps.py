@@ -1,6 +1,7 @@
 """Steps of the image stage: plan downloads, download a batch into shards, publish the images."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -176,10 +177,10 @@ async def _fetch_missing(
     """Visit the records of all pieces that are not done."""
     size = settings.images_per_shard
     missing = {
-        number: records
-        for number, records in enumerate(groups_of(batch.items, size))
+        number: batch.items[first : first + size]
+        for number, first in enumerate(range(0, len(batch.items), size))
         if number not in checkpoint.pieces
-    }  # fmt: skip
+    }
     total = sum(len(records) for records in missing.values())
     spool = Spool(originals=settings.keep_originals)
     fetcher = Fetcher(
@@ -222,7 +223,12 @@ def _jobs(
             addresses = [address_from_json(value) for value in record["addresses"]]
             keys = {address.url: ids[record["record_id"], address.url] for address in addresses}
             found = {url: known[key] for url, key in keys.items() if key in known}
-            yield Job(number * size + place, record, addresses, found, all_images=all_images)
+            about = {
+                "record_id": record["record_id"],
+                "provider": record["provider"] and sys.intern(record["provider"]),
+                "source": record["source"],
+            }
+            yield Job(number * size + place, about, addresses, found, all_images=all_images)
 
 
 def _stands(lake: Lake, link: Link, there: dict[str, bool]) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.database import connect, windows
 from pipeline.datasets.lake import open_lake
+from pipeline.datasets.stage import Batch
 from pipeline.domain.scope import Scope, Selection
 from pipeline.harvest.steps import harvest_window, key_of_listing, plan_harvest
 from pipeline.sandbox.process import SandboxProcess
@@ -324,7 +325,8 @@ def test_other_rules_under_the_same_name_leave_each_other_alone(settings, platfo
 
 def plan_windows(settings: Settings, key: str) -> list[str]:
     lake = open_lake(settings)
-    return [item["name"] for batch in plan_harvest(key, settings=settings) for item in lake.read_json(batch)["items"]]
+    batches = [Batch.from_bytes(lake.store.get_bytes(batch)) for batch in plan_harvest(key, settings=settings)]
+    return [item["name"] for batch in batches for item in batch.items]
 
 
 def _listed_at(settings: Settings, run_id: str, when: datetime) -> None:
