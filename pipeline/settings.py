@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     annotation_username: str = ""
     annotation_password: SecretStr = SecretStr("")
 
+    # Any server that speaks the W3C Web Annotation Protocol: published labels go there, too; off while none is set.
+    annotation_container_url: str = ""
+    annotation_container_token: SecretStr = SecretStr("")
+
     # WITH: hidden labels go there; off while no account is set.
     with_api_url: str = "https://api.crowdheritage.eu"
     with_username: str = ""
@@ -113,7 +117,8 @@ class Settings(BaseSettings):
 
     # Suggestions and publication.
     suggestions_per_record: int = 10
-    publish_concurrency: int = 8
+    publish_concurrency: int = Field(default=64, ge=1)  # requests under way together at most; fewer after trouble
+    publish_approval_above: int = Field(default=0, ge=0)  # more new statements than so many wait for a person; 0: never
     publish_pause_s: float = 5.0  # before statements that were put off (a lock, a full quota) are tried once more
     annotation_index_lag_s: float = Field(default=10.0, ge=0)  # until a search of annotations surely knows what was stored
     publish_lease_s: float = 6 * 3600.0  # so long a run may hold statements; as long as a task may take

@@ -96,6 +96,11 @@ def training(recipes_dir):
     }
 
 
+APPROVAL = {
+    "run": Param("", type="string", description="The run's id.", examples=["default-2026-01-01T0000"]),
+    "samples": Param(20, type="integer", minimum=1, maximum=200, description="So many statements are shown, drawn from all."),
+}
+
 WITHDRAWAL = {
     "model": Param("", type="string", description="Statements of this model …"),
     "version": Param("", type="string", description="… and of this version of it."),

@@ -35,20 +35,24 @@ def publish(
         Path | None, typer.Option("--jsonl", help="With --dry-run: write every document that would be posted to this file.")
     ] = None,
     samples: Annotated[int, typer.Option(help="With --dry-run: show so many of the documents.", min=0)] = 20,
+    approved: Annotated[
+        bool, typer.Option("--approved", help="You have looked at them: send also what waits (PUBLISH_APPROVAL_ABOVE).")
+    ] = False,
 ) -> None:
     """Send a run's labels to the platforms, as its DAG would; --dry-run shows exactly what would be sent.
 
     Examples:  enrich publish --run runs/run=try/run.json --dry-run  ·
-    enrich publish --run runs/run=try/run.json --dry-run --jsonl documents.jsonl
+    enrich publish --run runs/run=try/run.json --dry-run --jsonl documents.jsonl  ·
+    enrich publish --run runs/run=try/run.json --approved
     """
     from pipeline.cli.stages import run_stage
     from pipeline.publish.preview import preview_publication
 
     if not dry_run:
-        print(run_stage("publish", run, Settings()))
+        print(run_stage("publish", run, Settings(), approved=approved))
         return
     now = datetime.now(UTC)
-    found = preview_publication(run, now=now, settings=Settings(), every_document=jsonl, samples=samples)
+    found = preview_publication(run, now=now, settings=Settings(), every_document=jsonl, samples=samples, approved=approved)
     table = Table("target", "concept", "provider", "send", "update", "retract", "held back", title="dry run: nothing leaves")
     for (target, concept, provider), cells in sorted(_cells(found.counts).items()):
         held = ", ".join(f"{count:,} {why}" for (action, why), count in sorted(cells.items()) if action == "hold")

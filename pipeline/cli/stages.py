@@ -15,8 +15,11 @@ from pipeline.settings import Settings
 from pipeline.suggestions import steps as suggestions
 
 
-def run_stage(name: str, run_key: str, settings: Settings) -> str:
-    """Do one stage and return the key of its report; CriticalError for a name that is no stage."""
+def run_stage(name: str, run_key: str, settings: Settings, *, approved: bool = False) -> str:
+    """Do one stage and return the key of its report; CriticalError for a name that is no stage.
+
+    `approved` is for publication: a person has agreed to it.
+    """
     now = datetime.now(UTC)
     steps: dict[str, tuple[Callable[..., Any], ...]] = {
         "harvest": (harvest.plan_harvest, harvest.harvest_window, harvest.publish_records),
@@ -24,7 +27,7 @@ def run_stage(name: str, run_key: str, settings: Settings) -> str:
         "labels": (labels.plan_labels, labels.infer_batch, labels.publish_labels),
         "suggestions": (suggestions.plan_suggestions, suggestions.suggest_batch, suggestions.publish_suggestions),
         "publish": (
-            partial(publish.plan_publication, now=now),
+            partial(publish.plan_publication, now=now, approved=approved),
             publish.publish_batch,
             publish.publish_annotations,
         ),

@@ -3,12 +3,13 @@
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 
+from pipeline.clients.annotation_posting import AmbiguousError, Door, Poster
 from pipeline.clients.http import ApiSession, error_text, parsed
 from pipeline.domain.identifiers import annotation_number
 from pipeline.errors import CriticalError, EnrichmentError, PermanentError, TransientError
@@ -18,10 +19,6 @@ DUPLICATE = re.compile(r"Found duplicate annotations with the ids: ?([\d, ]+)")
 LARGEST_PAGE = 10_000  # of URIs alone (§8.1)
 REFRESH_BEFORE_S = 60  # as Europeana's own client does
 TOKEN_PATH = "/realms/europeana/protocol/openid-connect/token"
-
-
-class AmbiguousError(EnrichmentError):
-    """The reply to a create was lost: it may or may not have been stored. Ask before sending again."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,17 @@ class AnnotationClient:
             headers=lambda: {"Authorization": f"Bearer {self._tokens.current()}", "Accept": "application/ld+json"},
             secrets=self._tokens.secrets,
         )
+        door = Door(
+            url=f"{self._api.base_url}/annotation/",
+            user_agent=settings.user_agent,
+            timeout_s=settings.api_timeout_s,
+            headers=self._api.headers,
+            understand=self._created,
+            renew=self._tokens.forget,
+            scrub=self._api.scrub,
+            waits=settings.api_attempts > 1,
+        )
+        self._poster = Poster[Created | Duplicate](door, most=settings.publish_concurrency)
 
     def create(self, document: Mapping[str, Any]) -> Created | Duplicate:
         """Post one annotation.
@@ -59,12 +67,21 @@ class AnnotationClient:
         Raises AmbiguousError when it may have been stored all the same, PermanentError when the server refuses this
         document, TransientError for a lock or a rate limit, CriticalError for refused credentials (contract §10).
         """
-        self._tokens.current()  # a token that cannot be had is no lost reply: nothing has been sent yet
-        try:
-            reply = self._request("POST", "/annotation/", json=document, retry=False)
-        except TransientError as error:
-            raise AmbiguousError(str(error)) from None
-        return self._created(reply)
+        ((reply,),) = self.create_all([[document]])
+        if isinstance(reply, EnrichmentError):
+            raise reply
+        return reply
+
+    def create_all(self, chains: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Created | Duplicate | EnrichmentError]]:
+        """Post many, those of a chain one after the other; for each what `create` returns or raises.
+
+        The server's check for duplicates has no transaction (§6.2), so a record's annotations belong into one chain.
+        """
+        return self._poster.post_all(chains)
+
+    def close(self) -> None:
+        """Close the connections of `create`."""
+        self._poster.close()
 
     def find(self, record_id: str, body_uri: str) -> str | None:
         """The URI of *our* tag with this body on the record, the oldest of several, or None."""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, and_, case, delete, func, null, or_, select, update
+from sqlalchemy import Connection, Engine, and_, bindparam, case, delete, func, null, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.database.connection import begin_writing
@@ -41,6 +41,8 @@ class State(StrEnum):
 
 OPEN = (State.PLANNED, State.SENDING, State.UPDATING, State.RETRACTING)  # what a run's batches work at
 THERE = (State.SENDING, State.SENT, State.UPDATING, State.RETRACTING, State.WITHDRAWING)  # may stand on the platform
+# What we do not stand by (any more), or what somebody else has taken away.
+NOT_STATED = (State.REFUSED, State.HELD, State.RETRACTING, State.WITHDRAWING, State.WITHDRAWN, State.GONE)
 # From which states a plan may bring a row into a state; a row in any other stays as it is.
 _BEFORE = {
     State.PLANNED: (State.PLANNED, State.HELD),
@@ -185,20 +187,30 @@ def settle(
     Rows that are not the batch's any more, or whose state somebody has changed meanwhile, stay as they are; their outcomes
     are returned.
     """
-    late: list[Settled] = []
-    with engine.begin() as connection:
-        for outcome in outcomes:
-            values: dict[str, Any] = {"state": outcome.state, "last_error": outcome.error[:500], "updated_at": now}
-            if outcome.state not in (*OPEN, State.WITHDRAWING):
-                values["batch"] = None  # done: nobody holds it
-            if outcome.state in (State.HELD, State.WITHDRAWN, State.GONE):
-                values["remote_id"] = None  # where it stands now: nowhere
-            elif outcome.remote_id:
-                values["remote_id"] = outcome.remote_id
-            mine = and_(ledger.c.id == outcome.id, ledger.c.batch == batch, ledger.c.state.in_(before))
-            if connection.execute(update(ledger).where(mine).values(values)).rowcount == 0:
-                late.append(outcome)
-    return late
+    numbers = [outcome.id for outcome in outcomes]
+    mine = and_(ledger.c.id.in_(numbers), ledger.c.batch == batch, ledger.c.state.in_(before))
+    with begin_writing(engine) as connection:
+        remote_ids = {
+            number: remote_id
+            for number, remote_id in connection.execute(select(ledger.c.id, ledger.c.remote_id).where(mine).with_for_update())
+        }
+        values = [
+            {
+                "number": outcome.id,
+                "state": outcome.state,
+                "last_error": outcome.error[:500],
+                "updated_at": now,
+                "batch": batch if outcome.state in (*OPEN, State.WITHDRAWING) else None,  # done: nobody holds it
+                "remote_id": None
+                if outcome.state in (State.HELD, State.WITHDRAWN, State.GONE)  # where it stands now: nowhere
+                else outcome.remote_id or remote_ids[outcome.id],
+            }
+            for outcome in outcomes
+            if outcome.id in remote_ids
+        ]
+        if values:
+            connection.execute(update(ledger).where(ledger.c.id == bindparam("number")), values)
+    return [outcome for outcome in outcomes if outcome.id not in remote_ids]
 
 
 def row(engine: Engine, identity: int) -> dict[str, Any] | None:

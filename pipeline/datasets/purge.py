@@ -25,8 +25,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.datasets.lake import READ_ROWS, Lake, Part
-from pipeline.domain.identifiers import ITEM_BASE
+from pipeline.domain.identifiers import ITEM_BASE, record_of
 from pipeline.storage import ObjectStore
+
+_ABOUT = re.compile(r'^<edm:ProvidedCHO rdf:about="([^"]*)"')  # an object is a line of its own
 
 _OF_RECORDS = ("record_id", "related_record_id")
 _OF_IMAGES = ("image_id", "near_image_id")
@@ -252,6 +254,8 @@ def forget_exports(store: ObjectStore, prefix: str, unwanted: Unwanted) -> set[s
             is_changed = _change_text(store, key, lambda line: about.isdisjoint(next(csv.reader([line]), [])))
         elif key.endswith(".jsonl"):
             is_changed = _change_text(store, key, lambda line: not _is_about(json.loads(line), about))
+        elif key.endswith(".rdf"):
+            is_changed = _change_text(store, key, lambda line: about.isdisjoint(map(record_of, _ABOUT.findall(line))))
         elif key.endswith(".json"):
             is_changed = _change_json(store, key, lambda value: without(value, about))
         elif key.endswith(".parquet") and (found := rewrite(Lake(store), key, unwanted)):

@@ -1,19 +1,20 @@
 """The Europeana target: one semantic tag per record and concept, created once, duplicates recognised."""
 
-import threading
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.clients.annotations import AmbiguousError, AnnotationClient, Created
+from pipeline.clients.annotation_posting import AmbiguousError
+from pipeline.clients.annotations import AnnotationClient, Created, Duplicate
 from pipeline.database.ledger import Settled, State
 from pipeline.domain.annotation import as_request, run_page, tag_annotation
 from pipeline.domain.identifiers import ANNOTATION_BASE, annotation_number
-from pipeline.errors import PermanentError, TransientError
+from pipeline.errors import EnrichmentError, PermanentError, TransientError
 from pipeline.settings import Settings
 
 KIND = "europeana"
+# Does a piece of work for each row in the sender's threads; a CriticalError stands in its place.
+Each = Callable[[Callable[[Mapping[str, Any]], Settled], Sequence[Mapping[str, Any]]], list[Settled | BaseException]]
 
 
 def target_name(settings: Settings) -> str:
@@ -48,31 +49,37 @@ class EuropeanaTarget:
     def __init__(self, settings: Settings) -> None:
         self._client = AnnotationClient(settings)
         self._settings = settings
-        self._locks = [threading.Lock() for _ in range(64)]
         self.settles_s = 2 * settings.annotation_index_lag_s + settings.api_timeout_s
 
     def prepare(self, record_ids: Sequence[str]) -> None:
         """Nothing to do: the records are Europeana's own."""
 
-    def send(self, row: Mapping[str, Any]) -> Settled:
-        """Create the annotation of one row; always says what became of it, except for CriticalError, which goes up."""
-        try:
-            tag = document(row, self._settings)
-            # The server's duplicate check has no transaction (§6.2): one record's tags go one after the other.
-            with self._lock(row["record_id"]):
-                reply = self._client.create(as_request(tag))
-        except PermanentError as error:
-            return Settled(row["id"], State.REFUSED, error=str(error))
-        except TransientError as error:
-            return Settled(row["id"], State.PLANNED, error=str(error))
-        except AmbiguousError as error:  # a search now might not know of it yet
-            return Settled(row["id"], State.SENDING, error=str(error))
-        if isinstance(reply, Created):
-            return Settled(row["id"], State.SENT, reply.remote_id, created=True)
-        try:
-            return self._duplicate(row, reply.numbers)
-        except TransientError as error:  # whose tag it is will be asked again
-            return Settled(row["id"], State.SENDING, error=str(error))
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def send_all(self, rows: Sequence[Mapping[str, Any]], each: Each) -> list[Settled | BaseException]:
+        """Create the annotations of all rows, one record's one after the other; what became of each.
+
+        CriticalErrors come as they are.
+        """
+        chains: dict[str, list[tuple[Mapping[str, Any], dict[str, Any]]]] = {}
+        results: list[Settled | BaseException] = []
+        for row in rows:
+            try:
+                chains.setdefault(row["record_id"], []).append((row, as_request(document(row, self._settings))))
+            except PermanentError as error:  # no annotation can point to the record
+                results.append(Settled(row["id"], State.REFUSED, error=str(error)))
+        replies = self._client.create_all([[one for _, one in chain] for chain in chains.values()])
+        duplicates: list[tuple[Mapping[str, Any], tuple[str, ...]]] = []
+        for chain, answers in zip(chains.values(), replies, strict=True):
+            for (row, _), reply in zip(chain, answers, strict=True):
+                if isinstance(reply, Duplicate):
+                    duplicates.append((row, reply.numbers))
+                else:
+                    results.append(_settled(row, reply))
+        numbers = {row["id"]: found for row, found in duplicates}
+        return results + each(lambda row: self._duplicate(row, numbers[row["id"]]), [row for row, _ in duplicates])
 
     def resolve(self, row: Mapping[str, Any]) -> Settled:
         """A row whose reply was lost: sent if the platform has it, else planned again; still open if it cannot be asked."""
@@ -117,9 +124,12 @@ class EuropeanaTarget:
         return Settled(row["id"], ends, error=row["last_error"])
 
     def _duplicate(self, row: Mapping[str, Any], numbers: tuple[str, ...]) -> Settled:
-        for number in numbers:
-            if self._is_ours(number):
-                return Settled(row["id"], State.SENT, f"{ANNOTATION_BASE}/{number}")
+        try:
+            for number in numbers:
+                if self._is_ours(number):
+                    return Settled(row["id"], State.SENT, f"{ANNOTATION_BASE}/{number}")
+        except TransientError as error:  # whose tag it is will be asked again
+            return Settled(row["id"], State.SENDING, error=str(error))
         theirs = f"{ANNOTATION_BASE}/{numbers[0]}" if numbers else None
         return Settled(row["id"], State.DUPLICATE, theirs, "somebody else's tag says the same")
 
@@ -130,5 +140,15 @@ class EuropeanaTarget:
         except PermanentError:
             return False
 
-    def _lock(self, record_id: str) -> threading.Lock:
-        return self._locks[zlib.crc32(record_id.encode()) % len(self._locks)]
+
+def _settled(row: Mapping[str, Any], reply: Created | EnrichmentError) -> Settled | BaseException:
+    """What the reply to a creation makes of the row."""
+    if isinstance(reply, Created):
+        return Settled(row["id"], State.SENT, reply.remote_id, created=True)
+    if isinstance(reply, PermanentError):
+        return Settled(row["id"], State.REFUSED, error=str(reply))
+    if isinstance(reply, TransientError):
+        return Settled(row["id"], State.PLANNED, error=str(reply))
+    if isinstance(reply, AmbiguousError):  # a search now might not know of it yet
+        return Settled(row["id"], State.SENDING, error=str(reply))
+    return reply

@@ -5,8 +5,9 @@ three uses of one list.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -22,13 +23,14 @@ from pipeline.domain.identifiers import annotation_canonical, is_item
 from pipeline.domain.label import Decision
 from pipeline.domain.outcome import KEPT_IN_HOUSE, Reason
 from pipeline.errors import CriticalError
-from pipeline.publish import europeana, with_hidden
+from pipeline.publish import container, europeana, with_hidden
 from pipeline.publish.gate import Gate, Providers
 from pipeline.settings import Settings
 from pipeline.vocabulary import load_policy, load_vocabulary
 
 Row = Mapping[str, Any]
 RECORDS_AT_ONCE = 200
+APPROVAL = "approval"  # the first word of the reason for which statements wait for a person
 LABEL_COLUMNS = (
     "record_id",
     "concept_uri",
@@ -83,9 +85,25 @@ class Planner:
     gate: Gate
     providers: Mapping[str, Providers]
     in_force: tuple[str, str] | None  # name and version of the released model: it may change what others have said
+    most_unseen: int = 0  # more new statements wait until a person has looked at some of them; 0: none ever waits
 
     def proposals(self) -> Iterator[Proposal]:
         """One for each record and concept about which something is to be done: labelled ones in order, then those gone."""
+        waits = self._waits_for_approval
+        for one in self._proposals():
+            yield replace(one, action=Action.HOLD, why=waits) if waits and _is_new(one) else one
+
+    @cached_property
+    def _waits_for_approval(self) -> str:
+        """Why nothing new is sent until a person agrees; empty when it may be."""
+        if not self.most_unseen:
+            return ""
+        new = sum(map(_is_new, self._proposals()))
+        if new <= self.most_unseen:
+            return ""
+        return f"{APPROVAL}: {new} new statements, more than PUBLISH_APPROVAL_ABOVE = {self.most_unseen}, wait for a person"
+
+    def _proposals(self) -> Iterator[Proposal]:
         self.gate.passed.clear()
         for group in groups_of(_by_record(self.lake, self.run), RECORDS_AT_ONCE):
             ids = [rows[0]["record_id"] for rows in group if is_item(rows[0]["record_id"])]
@@ -156,7 +174,7 @@ class Planner:
         """
         if label["why"] in STAYS_HERE:
             return True
-        return self.kind == europeana.KIND and self._is_in_force(label)
+        return self.kind != with_hidden.KIND and self._is_in_force(label)
 
     def _is_in_force(self, label: Row) -> bool:
         return (label["model_name"], label["model_version"]) == self.in_force
@@ -184,8 +202,9 @@ class Planner:
         )
 
 
-def planners(lake: Lake, run: Run, engine: Engine, settings: Settings) -> Iterator[Planner]:
-    """A fresh planner for each target; the door counts anew with each of them."""
+def planners(lake: Lake, run: Run, engine: Engine, settings: Settings, *, approved: bool = False) -> Iterator[Planner]:
+    """A fresh planner for each target; the door counts anew with each of them. `approved`: a person has seen this run's."""
+    most_unseen = 0 if approved else settings.publish_approval_above
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     policy = load_policy(settings.policy_file)
     taken_down = tombstones.standing(engine)
@@ -195,19 +214,28 @@ def planners(lake: Lake, run: Run, engine: Engine, settings: Settings) -> Iterat
     providers = _providers_of(lake, run)
     for kind, target in targets(settings).items():
         gate = Gate(policy, vocabulary, taken_down, rejected)
-        yield Planner(lake, run, kind, target, engine, gate, providers, in_force)
+        yield Planner(lake, run, kind, target, engine, gate, providers, in_force, most_unseen)
 
 
 def targets(settings: Settings) -> dict[str, str]:
-    """Where labels go, as {kind: name in the ledger}: Europeana always, WITH once an account is set."""
+    """Where labels go, as {kind: name in the ledger}: Europeana always, a container and WITH once they are set."""
     found = {europeana.KIND: europeana.target_name(settings)}
-    return found | ({with_hidden.KIND: with_hidden.target_name(settings)} if settings.with_username else {})
+    if settings.annotation_container_url:
+        found[container.KIND] = container.target_name(settings)
+    if settings.with_username:
+        found[with_hidden.KIND] = with_hidden.target_name(settings)
+    return found
 
 
 def is_sendable(kind: str, label: Row) -> bool:
-    """Does a target get this label? Europeana what is published, WITH what stays hidden but may leave."""
-    wanted = Decision.PUBLISH if kind == europeana.KIND else Decision.HIDDEN
+    """Does a target get this label? WITH what stays hidden but may leave, the others what is published."""
+    wanted = Decision.HIDDEN if kind == with_hidden.KIND else Decision.PUBLISH
     return label["decision"] == wanted and label["why"] not in STAYS_HERE
+
+
+def _is_new(one: Proposal) -> bool:
+    """Would it be sent for the first time? What was handed to the platform already is asked about, whoever approves."""
+    return one.action is Action.SEND and (one.row is None or one.row["state"] in (State.PLANNED, State.HELD))
 
 
 def _is_there(row: Row | None) -> bool:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -14,28 +14,33 @@ from pipeline.database import ledger
 from pipeline.database.ledger import Settled, State
 from pipeline.datasets.stage import Counts
 from pipeline.errors import TransientError
-from pipeline.publish import europeana
-from pipeline.publish.europeana import EuropeanaTarget
+from pipeline.publish import container, europeana, with_hidden
+from pipeline.publish.container import ContainerTarget
+from pipeline.publish.europeana import Each, EuropeanaTarget
 from pipeline.publish.with_hidden import WithTarget
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
 
 Row = Mapping[str, Any]
 CLAIM = 256  # rows taken and settled together: what a crash leaves to be asked about is at most so much
+THREADS = 8  # for what is not posted together: changes, searches, deletions, and creations elsewhere than at Europeana
 PASSES = 4  # over what was put off, with a pause before each that doubles; then a later run takes it up
 _STANDS = (State.SENT, State.DUPLICATE)
 
 
 class Target(Protocol):
-    """A platform. Every method but `prepare` says what became of a row, except for CriticalError, which goes up."""
+    """A platform. What is done for a row says what became of it, except for CriticalError, which goes up."""
 
     settles_s: float
 
     def prepare(self, record_ids: Sequence[str]) -> None:
         """Called once for all records of a batch."""
 
-    def send(self, row: Row) -> Settled:
-        """Say it."""
+    def close(self) -> None:
+        """Nothing more comes."""
+
+    def send_all(self, rows: Sequence[Row], each: Each) -> list[Settled | BaseException]:
+        """Say them all, beside each other; a result for each row, in any order."""
 
     def resolve(self, row: Row) -> Settled:
         """Has it arrived? Asked `settles_s` after a reply was lost."""
@@ -49,7 +54,12 @@ class Target(Protocol):
 
 def target_of(kind: str, settings: Settings) -> Target:
     """The target of a kind."""
-    return EuropeanaTarget(settings) if kind == europeana.KIND else WithTarget(settings)
+    kinds: dict[str, Callable[[Settings], Target]] = {
+        europeana.KIND: EuropeanaTarget,
+        container.KIND: ContainerTarget,
+        with_hidden.KIND: WithTarget,
+    }
+    return kinds[kind](settings)
 
 
 @dataclass
@@ -101,7 +111,7 @@ class Sender:
         after = 0
         while rows := ledger.claim(self.engine, self.batch, after=after, limit=CLAIM, now=_now()):
             after = rows[-1]["id"]
-            outcomes = self._settled(self.target.send, rows, (State.SENDING,))
+            outcomes = self._write_down(self.target.send_all(rows, self._each), rows, (State.SENDING,))
             if any(outcome.state == State.SENDING for outcome in outcomes):
                 self._unsure_since = time.monotonic()
             self._count(outcomes)
@@ -141,12 +151,23 @@ class Sender:
                 self.counts.extra["duplicates"] += outcome.state == State.DUPLICATE
 
     def _settled(self, work: Callable[[Row], Settled], rows: Sequence[Row], before: Sequence[State]) -> list[Settled]:
-        """Do the work for all rows and write down every outcome, before a CriticalError among them goes up."""
+        """Do the work for all rows, and write down what became of them."""
+        return self._write_down(self._each(work, rows), rows, before)
+
+    def _each(self, work: Callable[[Row], Settled], rows: Sequence[Row]) -> list[Settled | BaseException]:
+        """Do the work for each row in a thread; an error stands in the place of its result."""
         futures = [self.threads.submit(work, row) for row in rows]
-        outcomes = [future.result() for future in futures if future.exception() is None]
+        return [future.exception() or future.result() for future in futures]
+
+    def _write_down(
+        self, results: Sequence[Settled | BaseException], rows: Sequence[Row], before: Sequence[State]
+    ) -> list[Settled]:
+        """Write down every outcome, before a CriticalError among the results goes up."""
+        outcomes = [one for one in results if isinstance(one, Settled)]
         late = ledger.settle(self.engine, self.batch, outcomes, now=_now(), before=before) if outcomes else []
-        for future in futures:
-            future.result()
+        for one in results:
+            if isinstance(one, BaseException):
+                raise one
         of_number = {row["id"]: row for row in rows}
         for outcome in late:
             if outcome.created:
@@ -171,10 +192,11 @@ class Sender:
 def open_sender(engine: Engine, batch: str, kind: str, settings: Settings, *, what: str) -> Iterator[Sender]:
     """A sender for one batch, with its threads and a progress line named `what`."""
     with (
-        ThreadPoolExecutor(settings.publish_concurrency) as threads,
+        ThreadPoolExecutor(min(THREADS, settings.publish_concurrency)) as threads,
         Progress(f"{what} {kind}", "annotations", settings=settings) as progress,
+        closing(target_of(kind, settings)) as target,
     ):
-        yield Sender(engine, batch, kind, target_of(kind, settings), threads, progress, settings.publish_pause_s)
+        yield Sender(engine, batch, kind, target, threads, progress, settings.publish_pause_s)
 
 
 def _now() -> datetime:

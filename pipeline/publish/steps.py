@@ -28,7 +28,7 @@ from pipeline.datasets.stage import (
 )
 from pipeline.domain.identifiers import annotation_canonical, is_item
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
-from pipeline.publish import europeana, with_hidden
+from pipeline.publish import container, europeana, with_hidden
 from pipeline.publish.proposals import LABEL_COLUMNS, Action, Planner, is_sendable, planners
 from pipeline.publish.sender import open_sender
 from pipeline.settings import Settings
@@ -50,11 +50,12 @@ _REASONS: dict[str, Reason] = {
 }
 
 
-def plan_publication(run_key: str, *, settings: Settings, now: datetime) -> list[str]:
+def plan_publication(run_key: str, *, settings: Settings, now: datetime, approved: bool = False) -> list[str]:
     """Put the run's statements in the ledger, and those about which something is to be done into batches, by target.
 
     Only the run's own statements are worked at: what an earlier run left open goes out when a run says it again, and so
     only if today's decision still is to publish it. A dry run plans nothing and leaves no trace outside its reports.
+    `approved`: a person has agreed to this run's statements, however many (PUBLISH_APPROVAL_ABOVE).
     """
     lake = open_lake(settings)
     run = lake.run(run_key)
@@ -62,7 +63,7 @@ def plan_publication(run_key: str, *, settings: Settings, now: datetime) -> list
         return []
     engine = connect(settings)
     batches = []
-    for planner in planners(lake, run, engine, settings):
+    for planner in planners(lake, run, engine, settings, approved=approved):
         _bring(planner, settings, now)
         names = ledger.assign(
             engine,
@@ -78,10 +79,15 @@ def plan_publication(run_key: str, *, settings: Settings, now: datetime) -> list
     return plan_stage(lake, run, STAGE, batches, fingerprint=now.isoformat(), max_batches=settings.max_batches)
 
 
+def plan_approved(run_key: str, *, settings: Settings, now: datetime) -> list[str]:
+    """`plan_publication` once a person has agreed."""
+    return plan_publication(run_key, settings=settings, now=now, approved=True)
+
+
 def _bring(planner: Planner, settings: Settings, now: datetime) -> None:
     """Write the proposals into the ledger."""
     # An annotation names the run that vouches for it, once that has a public page; else nothing would change there.
-    updated = State.UPDATING if planner.kind == europeana.KIND and settings.public_base_url else State.SENT
+    updated = State.UPDATING if planner.kind != with_hidden.KIND and settings.public_base_url else State.SENT
     states = {
         Action.SEND: State.PLANNED,
         Action.HOLD: State.HELD,
@@ -130,6 +136,7 @@ def publish_annotations(run_key: str, result_keys: list[str], *, settings: Setti
         result,
         ["annotations", OUTCOMES_OF_STAGE],
         sent_now=sent.counts.extra[f"created_{europeana.KIND}"],
+        container_sent_now=sent.counts.extra[f"created_{container.KIND}"],
         hidden_sent_now=sent.counts.extra[f"created_{with_hidden.KIND}"],
         sending=sent.counts.to_json(),
         dry_run=run.dry_run,

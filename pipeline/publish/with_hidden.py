@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.clients.with_platform import WithClient, tag_document
 from pipeline.database.ledger import Settled, State
 from pipeline.errors import PermanentError, TransientError
-from pipeline.publish.europeana import platform_name
+from pipeline.publish.europeana import Each, platform_name
 from pipeline.settings import Settings
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
@@ -51,8 +51,15 @@ class WithTarget:
         """A record must be in WITH before it can be annotated."""
         self._client.fill_collection(self._collection, record_ids)
 
-    def send(self, row: Mapping[str, Any]) -> Settled:
-        """Create the annotation of one row; always says what became of it, except for CriticalError, which goes up."""
+    def close(self) -> None:
+        """Nothing to do."""
+
+    def send_all(self, rows: Sequence[Mapping[str, Any]], each: Each) -> list[Settled | BaseException]:
+        """Create the annotations of all rows."""
+        return each(self._send, rows)
+
+    def _send(self, row: Mapping[str, Any]) -> Settled:
+        """Always says what became of it, except for CriticalError, which goes up."""
         try:
             remote_id = self._annotate(row)
         except PermanentError as error:

@@ -1,4 +1,4 @@
-"""What people take away from a run: label and suggestion tables as CSV and Parquet, annotations as JSON lines."""
+"""What people take away from a run: labels and suggestions as CSV and Parquet, annotations as JSON lines and as EDM."""
 
 import io
 import json
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from pipeline.database.ledger import NOT_STATED
 from pipeline.datasets.lake import Lake, parquet_writer
 from pipeline.datasets.run import Run
 from pipeline.datasets.schemas import LABELS, SUGGESTIONS
@@ -20,6 +21,7 @@ from pipeline.domain.annotation import annotation_errors, run_page, tag_annotati
 from pipeline.domain.identifiers import ITEM_BASE, is_item
 from pipeline.domain.label import Decision
 from pipeline.errors import PoisonedResultError
+from pipeline.reporting.edm import write_enrichments
 from pipeline.settings import Settings
 from pipeline.vocabulary import Vocabulary
 
@@ -38,6 +40,7 @@ def write_exports(lake: Lake, run: Run, folder: Path, vocabulary: Vocabulary, se
     suggestions = chain([_empty(SUGGESTIONS)], lake.rows(run, "suggestions"))
     _write_csv(folder / "suggestions.csv", map(_suggestion_cells, suggestions))
     _write_annotations(folder / "annotations.jsonl", lake, run, settings)
+    write_enrichments(folder / "enrichments.rdf", _stated(lake, run), vocabulary, licence=LICENCE)
     (folder / "LICENCE.txt").write_text(f"All files in this folder: {LICENCE}\n", encoding="utf-8")
     return sorted(path.name for path in folder.iterdir())
 
@@ -145,14 +148,20 @@ def _joined(lists: pa.ChunkedArray) -> pa.ChunkedArray:
 def _write_annotations(path: Path, lake: Lake, run: Run, settings: Settings) -> None:
     """Our W3C documents, one a line; PoisonedResultError when one of them is not a Web Annotation."""
     with path.open("w", encoding="utf-8") as handle:
-        for batch in lake.rows(run, "annotations"):
-            for row in batch.to_pylist():
-                if not is_item(row["record_id"]):  # refused: no annotation can point to it
-                    continue
-                document = annotation_document(row, settings)
-                if errors := annotation_errors(document):
-                    raise PoisonedResultError(f"the annotation of {row['record_id']} is not W3C: {'; '.join(errors)}")
-                handle.write(json.dumps(document, ensure_ascii=False) + "\n")
+        for row in _stated(lake, run):
+            document = annotation_document(row, settings)
+            if errors := annotation_errors(document):
+                raise PoisonedResultError(f"the annotation of {row['record_id']} is not W3C: {'; '.join(errors)}")
+            handle.write(json.dumps(document, ensure_ascii=False) + "\n")
+
+
+def _stated(lake: Lake, run: Run) -> Iterator[dict[str, Any]]:
+    """The rows of `annotations` that we stand by: not what was held back, taken back, or removed by somebody else.
+
+    Neither those of records that no annotation can point to; what a dry run would send is among them.
+    """
+    for batch in lake.rows(run, "annotations"):
+        yield from (row for row in batch.to_pylist() if row["state"] not in NOT_STATED and is_item(row["record_id"]))
 
 
 def annotation_document(row: dict[str, Any], settings: Settings) -> dict[str, Any]:

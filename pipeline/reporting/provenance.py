@@ -28,8 +28,18 @@ _MADE = {
     "suggestions": (("suggestions",), ("features", "record_labels")),
     "publish": (("annotations",), ("record_labels",)),
 }
-_FROM = {"labels": "labels", "suggestions": "suggestions", "annotations": "annotations"}  # file stem → dataset
-_TYPES = {".csv": "text/csv", ".parquet": "application/vnd.apache.parquet", ".jsonl": "application/jsonl"}
+_FROM = {
+    "labels": "labels",
+    "suggestions": "suggestions",
+    "annotations": "annotations",
+    "enrichments": "annotations",
+}  # file stem → dataset
+_TYPES = {
+    ".csv": "text/csv",
+    ".parquet": "application/vnd.apache.parquet",
+    ".jsonl": "application/jsonl",
+    ".rdf": "application/rdf+xml",
+}
 
 
 def provenance(run: Run, report: dict[str, Any], folder: Path, settings: Settings) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """API keys, quota and error bodies of the Search, Record and Entity APIs (Europeana contract 1.2, 1.3, 1.9)."""
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipeline.sandbox.options import SandboxOptions
+from pipeline.sandbox.quota import Quota
 from pipeline.sandbox.tokens import TokenError, Tokens
 
 # The key of somebody whose account was closed.
@@ -29,8 +29,7 @@ class Gate:
     def __init__(self, options: SandboxOptions, tokens: Tokens) -> None:
         self._options = options
         self._tokens = tokens
-        self._window = -1
-        self._used = 0
+        self._quota = Quota(options.quota, options.quota_window_s)
 
     def guarded(
         self,
@@ -72,32 +71,13 @@ class Gate:
         return key
 
     def _count(self) -> None:
-        if self._options.quota is None:
-            return
-        # The window is aligned to the clock: it does not begin with the first request.
-        window = int(time.time()) // self._options.quota_window_s
-        if window != self._window:
-            self._window, self._used = window, 0
-        if self._used >= self._options.quota:
-            minutes = max(1, self._options.quota_window_s // 60)
-            raise Refusal(
-                429,
-                f"Personal key client has reached the limit of {self._options.quota} requests per {minutes} minutes",
-                code="429_limit_personal",
-                message="Please use a project key or access tokens",
-            )
-        self._used += 1
+        if not self._quota.take():
+            message = "Please use a project key or access tokens"
+            raise Refusal(429, self._quota.refusal(), code="429_limit_personal", message=message)
 
     def headers(self) -> dict[str, str]:
         """The two headers that tell the quota; none when there is no quota."""
-        quota, width = self._options.quota, self._options.quota_window_s
-        if quota is None:
-            return {}
-        reset = width - int(time.time()) % width
-        return {
-            "RateLimit-Policy": f'"personal";q={quota};w={width}',
-            "RateLimit": f'"personal";r={max(0, quota - self._used)};t={reset}',
-        }
+        return self._quota.headers()
 
     def refuse(self, request: Request, refusal: Refusal) -> Response:
         """The error body of the Search and Record APIs: the key only if it was sent as `wskey`."""

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from pipeline.sandbox.annotation_refusal import AnnotationRefusal, MalformedAnnotation, WrongTypeError, unsupported
 from pipeline.sandbox.query import QuerySyntaxError
+from pipeline.sandbox.quota import Quota
 
 RESOURCE_LINK = '<http://www.w3.org/ns/ldp#Resource>; rel="type"'
 ERROR_FORMATS = ("2024", "2026")
@@ -28,9 +29,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class AnnotationReplies:
-    """Makes routes whose refusals have the body of the format that is switched on."""
+    """Makes routes whose refusals have the body of the format that is switched on, and that keep to the quota."""
 
-    def __init__(self, error_format: str = "2024") -> None:
+    def __init__(self, error_format: str, quota: Quota) -> None:
+        self._quota = quota
         self.set_error_format(error_format)
 
     def set_error_format(self, name: str) -> None:
@@ -43,7 +45,11 @@ class AnnotationReplies:
         """One path with all its methods; what is not there is answered 405, and OPTIONS and HEAD are derived."""
 
         async def endpoint(request: Request) -> Response:
-            response = await self._answer(request, handlers)
+            if self._quota.take():
+                response = await self._answer(request, handlers)
+            else:
+                response = self.error(request, AnnotationRefusal(self._quota.refusal(), 429, code="429_limit_personal"))
+            response.headers.update(self._quota.headers())
             if "origin" in request.headers:
                 response.headers["Access-Control-Allow-Origin"] = "*"
             return response

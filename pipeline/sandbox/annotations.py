@@ -18,6 +18,7 @@ from pipeline.sandbox.annotation_rules import Provides, Rules
 from pipeline.sandbox.annotation_search import PAGE_MEMBERS, AnnotationSearch
 from pipeline.sandbox.annotation_store import AnnotationStore, Stored
 from pipeline.sandbox.options import SandboxOptions
+from pipeline.sandbox.quota import Quota
 from pipeline.sandbox.state import State
 from pipeline.sandbox.tokens import Tokens
 from pipeline.vocabulary import Vocabulary
@@ -40,7 +41,8 @@ class Annotations:
         self._store = AnnotationStore(state, int(options.index_lag_s * 1000))
         auth_disabled = options.auth_disabled
         self._access = AnnotationAccess(self._store, tokens, options.key, auth_disabled=auth_disabled, provides=provides)
-        self._replies = AnnotationReplies(options.error_format)
+        self.quota = Quota(options.annotation_quota, options.quota_window_s)
+        self._replies = AnnotationReplies(options.error_format, self.quota)
         url = f"{options.public_url}/europeana/annotation"
         self._searching = AnnotationSearch(self._store, self._access, vocabulary, url)
         self.set_page_member(options.page_member)

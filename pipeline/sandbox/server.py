@@ -19,6 +19,7 @@ from pipeline.collection import read_collection
 from pipeline.errors import CriticalError
 from pipeline.sandbox import iiif, media, tokens
 from pipeline.sandbox.access import Gate
+from pipeline.sandbox.annotation_container import AnnotationContainer
 from pipeline.sandbox.annotations import Annotations
 from pipeline.sandbox.catalogue import Catalogue
 from pipeline.sandbox.europeana import Europeana
@@ -59,13 +60,14 @@ def create_app(options: SandboxOptions, catalogue: Catalogue) -> Faults:
 
     routes = [
         *annotations.routes(),
+        *AnnotationContainer(state, options).routes(),
         *media.routes(catalogue, options.state_dir / "thumbnails"),
         *iiif.routes(catalogue, options),
         *ImageHosts(options).routes(),
         *Europeana(catalogue, vocabulary, Gate(options, keys), options).routes(),
         *tokens.routes(keys),
         *crowd.routes(),
-        *_own_routes(catalogue, state),
+        *_own_routes(catalogue, state, annotations),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
     faults = Faults(app, options.seed)
@@ -74,7 +76,7 @@ def create_app(options: SandboxOptions, catalogue: Catalogue) -> Faults:
     return faults
 
 
-def _own_routes(catalogue: Catalogue, state: State) -> list[Route]:
+def _own_routes(catalogue: Catalogue, state: State, api: Annotations) -> list[Route]:
     async def health(request: Request) -> Response:
         annotations = state.one("SELECT count(*) FROM annotation WHERE disabled IS NULL") or (0,)
         with_annotations = state.one("SELECT count(*) FROM with_annotation") or (0,)
@@ -84,6 +86,7 @@ def _own_routes(catalogue: Catalogue, state: State) -> list[Route]:
             "pictures": len(catalogue.by_media),
             "annotations": annotations[0],
             "with_annotations": with_annotations[0],
+            "refused_by_quota": api.quota.refused,
         }
         return JSONResponse(body)
 

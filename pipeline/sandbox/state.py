@@ -34,6 +34,9 @@ CREATE TABLE IF NOT EXISTS annotation_whitelist (
   url TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS annotation_setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS container_annotation (
+  name TEXT PRIMARY KEY, document TEXT NOT NULL, version INTEGER NOT NULL, deleted INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS with_collection (
   id TEXT PRIMARY KEY, label TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, created INTEGER NOT NULL
 );

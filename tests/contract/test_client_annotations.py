@@ -304,3 +304,41 @@ def test_a_creation_is_never_sent_twice_after_a_failure() -> None:
     with listening(failing) as url, pytest.raises(AmbiguousError):
         client_at(url, api_attempts=5).create(tag("/1/a"))
     assert len(posts) == 1
+
+
+def test_a_quota_is_used_up_in_each_window_and_never_overstepped(start_sandbox: Callable[..., SandboxProcess]) -> None:
+    platform = start_sandbox(annotation_quota=40, quota_window_s=3)
+    client = client_at(platform.url)
+    started = time.monotonic()
+    replies = client.create_all([[tag(f"/90402/quota_{number}")] for number in range(100)])
+    seconds = time.monotonic() - started
+    client.close()
+    assert all(isinstance(reply, Created) for (reply,) in replies)
+    assert requests.get(f"{platform.url}/_sandbox/health", timeout=10).json()["refused_by_quota"] == 0
+    assert 3 <= seconds < 14  # 40 in the first window, which has begun, 40 in the next, 20 in the third
+
+
+def test_the_annotations_of_a_record_are_posted_one_after_the_other(sandbox: SandboxProcess) -> None:
+    """Two at once could both succeed: the server looks for duplicates without a transaction."""
+    client = client_at(sandbox.url)
+    sandbox.faults({"route": "/europeana/annotation/", "fault": "slow", "seconds": 0.1, "method": "POST"})
+    try:
+        chains = [[tag("/90402/chain")] * 3, [tag("/90402/other_chain")]]
+        first, second = client.create_all(chains)
+    finally:
+        sandbox.faults()
+        client.close()
+    assert [type(one) for one in first] == [Created, Duplicate, Duplicate] and isinstance(second[0], Created)
+
+
+def test_once_the_account_is_refused_nothing_more_is_posted(sandbox: SandboxProcess) -> None:
+    (rule,) = sandbox.faults({"route": "/europeana/annotation/", "fault": "403", "method": "POST"})
+    client = client_at(sandbox.url)
+    try:
+        replies = client.create_all([[tag(f"/90402/refused_{number}")] for number in range(300)])
+        (rule,) = requests.get(f"{sandbox.url}/_sandbox/faults", timeout=10).json()["rules"]
+    finally:
+        sandbox.faults()
+        client.close()
+    assert all(isinstance(reply, CriticalError) for (reply,) in replies)
+    assert rule["fired"] <= 16  # those that were under way together

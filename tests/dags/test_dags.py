@@ -14,7 +14,14 @@ from pipeline.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DAG_FILES = sorted((ROOT / "dags").glob("*.py"))
-BY_NAME = {"enrich_collection", "import_feedback", "recheck_links", "train_model", "withdraw_annotations"}
+BY_NAME = {
+    "approve_publication",
+    "enrich_collection",
+    "import_feedback",
+    "recheck_links",
+    "train_model",
+    "withdraw_annotations",
+}
 STAGES = ("harvest", "images", "labels", "suggestions", "publish")
 
 
@@ -88,6 +95,16 @@ def test_a_refused_model_waits_for_a_person_and_a_good_one_does_not(dag_bag):
     assert ask.defaults == [ask.options[0]] and "Leave" in ask.options[0]  # nobody answers: what is in force stays
     assert ask.response_timeout is not None and "why" in ask.params
     assert (dag.get_task("train").pool, dag.get_task("train").queue) == (pools.INFERENCE, "gpu")
+
+
+def test_nothing_that_waits_is_sent_before_a_person_has_seen_it(dag_bag):
+    dag = dag_bag.dags["approve_publication"]
+    approve = dag.get_task("approve")
+    assert dag.get_task("found_any").downstream_task_ids == {"approve"} and approve.downstream_task_ids == {"agreed"}
+    assert dag.get_task("publish.plan").upstream_task_ids == {"agreed"}
+    assert approve.defaults == ["Reject"] and approve.ignore_downstream_trigger_rules
+    assert dag.get_task("publish.batch").pool == pools.PUBLISH
+    assert "publish.publish" in dag.get_task("report").upstream_task_ids
 
 
 def test_nothing_is_withdrawn_before_a_person_has_seen_the_counts(dag_bag):

@@ -100,6 +100,6 @@ except Exception as error:
         [sys.executable, "-c", code, str(root / "dags")], env=environment, capture_output=True, text=True, timeout=90
     )
     by_name = ["import_feedback", "recheck_links", "train_model", "withdraw_annotations"]
-    names = ["enrich_collection", "enrich_nightly_bad", "enrich_nightly_good", *by_name]
+    names = ["approve_publication", "enrich_collection", "enrich_nightly_bad", "enrich_nightly_good", *by_name]
     assert f"SEEN {names} {{}}" in done.stdout, done.stdout + done.stderr
     assert "bad.yaml line 3: 'querry' is not a field here" in done.stdout

@@ -80,10 +80,12 @@ def _export(settings, run, ids):
     """What people take away, in the lake and below VAR_DIR."""
     csv = '"category","ID","URI"\n' + "".join(f'"painting","{one}","http://data.europeana.eu/item{one}"\n' for one in ids)
     lines = "".join(json.dumps({"target": f"http://data.europeana.eu/item{one}"}) + "\n" for one in ids)
+    objects = "".join(f'<edm:ProvidedCHO rdf:about="http://data.europeana.eu/item{one}"></edm:ProvidedCHO>\n' for one in ids)
     failures = json.dumps({"rows": [{"record_id": one, "reason": "x"} for one in ids]})
     for store in (open_lake(settings).store, open_store(settings.var_dir.as_uri())):
         store.put_bytes("exports/run=night/labels.csv", csv.encode())
         store.put_bytes("exports/run=night/annotations.jsonl", lines.encode())
+        store.put_bytes("exports/run=night/enrichments.rdf", objects.encode())
         store.put_bytes("exports/run=night/failures.json", failures.encode())
 
 

@@ -6,8 +6,12 @@ from collections import Counter
 import pytest
 import requests
 
+from pipeline.cli.stages import run_stage
 from pipeline.database import connect, ledger, tables, tombstones
+from pipeline.datasets.lake import open_lake
+from pipeline.errors import CriticalError
 from pipeline.publish import europeana
+from pipeline.publish import preview as approval
 from pipeline.publish.preview import preview_publication
 from tests.conftest import NOW
 from tests.integration.labelled import labelled_run, publish, release, settings_for, standing
@@ -172,3 +176,39 @@ def test_a_lost_reply_under_index_lag_is_no_second_annotation(settings, server, 
     assert report["sending"]["extra"]["recovered"] >= 2
     assert there(server, ids) == [(one, PAINTING) for one in ids]
     assert {state for state, _ in ledger_of(settings).values()} == {"sent"}
+
+
+def test_many_new_statements_wait_for_a_person_and_what_stands_there_does_not(settings, server, ids, tmp_path):
+    settings.publish_approval_above = 3
+    publish(settings, labelled_run(settings, [(one, "painting", "publish", 0.9) for one in ids[:3]], run_id="first"))
+    assert len(there(server, ids)) == 3  # not more than may go
+    release(settings, 2)
+    labels = [(ids[0], "painting", "drop", 0.1)] + [(one, "painting", "publish", 0.9) for one in ids[1:]]
+    key = labelled_run(settings, labels, run_id="second", version=2)
+    report = publish(settings, key)
+    assert (report["sent_now"], report["sending"]["extra"]["retracted"], report["sending"]["extra"]["updated"]) == (0, 1, 2)
+    assert there(server, ids) == [(one, PAINTING) for one in ids[1:3]]
+    waiting = [why for state, why in ledger_of(settings).values() if state == "held" and why.startswith("approval: 5 new")]
+    assert len(waiting) == 5 and "PUBLISH_APPROVAL_ABOVE = 3" in waiting[0]
+
+    # What is shown is what is sent once somebody agrees.
+    form = {"run": "second", "samples": 2}
+    assert approval.key_of(form=form, settings=settings) == key
+    asked = approval.ask_for_approval(form=form, now=NOW, settings=settings)
+    assert (
+        asked["documents"] == 5 and "| send | painting | City Archive | 5 |" in asked["text"] and "2 of them" in asked["text"]
+    )
+    assert there(server, ids) == [(one, PAINTING) for one in ids[1:3]]
+    assert json.loads(open_lake(settings).store.get_bytes(run_stage("publish", key, settings, approved=True)))["sent_now"] == 5
+    assert there(server, ids) == [(one, PAINTING) for one in ids[1:]]
+    with pytest.raises(CriticalError, match="no run 'third'"):
+        approval.key_of(form={"run": "third"}, settings=settings)
+
+
+def test_the_samples_are_drawn_from_all_documents_and_are_the_same_each_time(settings, server):
+    ids = [f"/90402/s_{number:03d}" for number in range(200)]
+    key = labelled_run(settings, [(one, "painting", "publish", 0.9) for one in ids], dry_run=True)
+    found = [preview_publication(key, now=NOW, settings=settings, samples=20) for _ in range(2)]
+    targets = [one["target"] for one in found[0].samples]
+    assert targets == [one["target"] for one in found[1].samples] and len(set(targets)) == 20
+    assert sum(int(target[-3:]) >= 100 for target in targets) in range(4, 17)

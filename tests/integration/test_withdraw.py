@@ -141,7 +141,9 @@ def test_what_was_stored_although_its_reply_was_lost_is_found_and_deleted(settin
 
     batch = open_lake(settings).read_json(key)["items"]["ledger_batch"]
     arrived, _ = ledger.claim(engine, batch, after=0, limit=2, now=NOW)
-    EuropeanaTarget(settings).send(arrived)  # and then the worker died: both rows are in `sending`
+    target = EuropeanaTarget(settings)
+    target.send_all([arrived], lambda work, rows: [])
+    target.close()  # and the worker died: both rows are in `sending`
     assert take_back(settings, concept="painting").deleted == 2
     assert standing(platform) == {}
     # The worker was only slow: what it says now comes too late.

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.collection import CollectionRow
+from pipeline.database.ledger import State
 from pipeline.datasets.lake import Lake, as_table, open_lake
 from pipeline.datasets.run import Run
 from pipeline.datasets.schemas import SCHEMAS, features_schema
@@ -23,13 +25,15 @@ from pipeline.domain.annotation import annotation_errors
 from pipeline.domain.scope import Scope, Selection
 from pipeline.errors import PoisonedResultError
 from pipeline.reporting import exports
+from pipeline.reporting.edm import NAMESPACES
 from pipeline.reporting.exports import annotation_document, write_exports
 from pipeline.reporting.metrics import average_precision, calibration_error, evaluate
 from pipeline.reporting.truth import label_row
-from pipeline.settings import Settings
+from pipeline.settings import PROJECT_ROOT, Settings
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ABOUT = f"{{{NAMESPACES['rdf']}}}about"
 RUN = Run("r1", "default", Selection("query", "*:*"), Scope("full"), NOON)
 MODEL = {
     "model_name": "default",
@@ -313,6 +317,40 @@ def test_annotations_are_web_annotations_one_a_line(tmp_path: Path, vocabulary: 
     assert documents[1]["id"] == documents[1]["canonical"]
     assert {document["via"] for document in documents} == {"http://portal.example.org/runs/r0"}
     assert {document["created"] for document in documents} == {"2026-01-01T12:00:00Z"}
+
+
+def test_what_we_do_not_stand_by_is_in_no_export(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    states = [*State, "not_sent"]
+    rows = [annotation(f"/1/{state}", None, state=str(state)) for state in states]
+    folder = exported(tmp_path, vocabulary, annotations=rows)
+    stated = ["planned", "sending", "sent", "duplicate", "updating", "not_sent"]
+    documents = [json.loads(line) for line in (folder / "annotations.jsonl").read_text().splitlines()]
+    assert [document["target"].rpartition("/")[2] for document in documents] == stated
+    objects = ElementTree.parse(folder / "enrichments.rdf").getroot().findall(f"{{{NAMESPACES['edm']}}}ProvidedCHO")
+    assert [one.get(ABOUT, "").rpartition("/")[2] for one in objects] == stated
+
+
+def test_enrichments_are_edm_with_their_score_and_a_concept_has_its_names(tmp_path: Path) -> None:
+    vocabulary = load_vocabulary(PROJECT_ROOT / "vocab" / "concepts.yaml", base_url="urn:test")
+    of_kind = {concept.kind: concept for concept in reversed(vocabulary.concepts) if concept.body_uri}
+    concepts = [of_kind[kind] for kind in ("type", "material", "subject")]
+    rows = [
+        annotation("/1/a", None, body_uri=concept.body_uri, concept_uri=concept.concept_uri, score=score)
+        for concept, score in zip(concepts, (0.98766, 0.9, 1.0), strict=True)
+    ]
+    folder = exported(tmp_path, vocabulary, annotations=[*rows, annotation("/1/b", None, body_uri="http://x.org/?a&b")])
+    root = ElementTree.parse(folder / "enrichments.rdf").getroot()
+    rdf, dc, terms, edm, skos = (f"{{{NAMESPACES[name]}}}" for name in ("rdf", "dc", "dcterms", "edm", "skos"))
+    first, second = root.findall(f"{edm}ProvidedCHO")
+    assert first.get(ABOUT) == "http://data.europeana.eu/item/1/a"
+    assert [one.tag for one in first] == [f"{dc}type", f"{terms}medium", f"{dc}subject"]
+    assert [one.get(f"{rdf}resource") for one in first] == [concept.body_uri for concept in concepts]
+    assert [one.get(f"{edm}confidenceLevel") for one in first] == ["0.9877", "0.9000", "1.0000"]
+    assert {one.get(f"{edm}wasGeneratedBy") for one in first} == {"SoftwareAgent"}
+    assert [(one.tag, one.get(f"{rdf}resource")) for one in second] == [(f"{dc}subject", "http://x.org/?a&b")]  # unknown by now
+    described = {one.get(ABOUT): one for one in root.findall(f"{skos}Concept")}
+    names = described[concepts[0].body_uri].findall(f"{skos}prefLabel")
+    assert {name.get("{http://www.w3.org/XML/1998/namespace}lang"): name.text for name in names} == dict(concepts[0].labels)
 
 
 def test_without_a_public_address_an_annotation_names_no_page() -> None:

@@ -1,0 +1,269 @@
+"""Many annotations at once: one event loop, as many requests under way as the server bears, within its rate limit."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import aiohttp
+import msgspec
+import requests
+
+from pipeline.clients.http import MOST_QUOTA_WAITS
+from pipeline.domain.rate_limit import RateLimit
+from pipeline.errors import CriticalError, EnrichmentError
+
+FIRST = 8  # requests under way at the start; each answer allows one more, trouble halves them
+RESET_MARGIN_S = 1.0  # the header tells whole seconds
+
+Reply = TypeVar("Reply")
+
+
+class AmbiguousError(EnrichmentError):
+    """The reply to a create was lost: it may or may not have been stored. Ask before sending again."""
+
+
+@dataclass(frozen=True)
+class Door(Generic[Reply]):
+    """How one server is posted to.
+
+    `headers` is called before each request and may raise; `understand` makes of an answer what it means, or raises it;
+    `renew` is called once for a request that is answered 401. `scrub` takes secrets out of a text. `waits`: for a quota that
+    is used up (429).
+    """
+
+    url: str
+    user_agent: str
+    timeout_s: float
+    headers: Callable[[], Mapping[str, str]]
+    understand: Callable[[requests.Response], Reply]
+    renew: Callable[[], None]
+    scrub: Callable[[str], str]
+    waits: bool
+
+
+class Poster(Generic[Reply]):
+    """Posts documents through a door; safe to use from many threads, which share its connections and its pace."""
+
+    def __init__(self, door: Door[Reply], *, most: int) -> None:
+        """`most`: so many requests are under way together at most."""
+        self._door = door
+        self._slots = Slots(most)
+        self._pace = Pace()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._lock = threading.Lock()
+
+    def post_all(self, chains: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Reply | EnrichmentError]]:
+        """Post the documents of each chain one after the other, the chains beside each other; what each one came to.
+
+        AmbiguousError where a document may have been stored all the same. Once the server has refused our account, nothing
+        more is posted, and every document that is left gets that CriticalError.
+        """
+        return asyncio.run_coroutine_threadsafe(self._all(chains), self._started()).result()
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            asyncio.run_coroutine_threadsafe(self._close(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=_run, args=(self._loop,), name="annotation-posts", daemon=True).start()
+            return self._loop
+
+    async def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _all(self, chains: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Reply | EnrichmentError]]:
+        refused: list[CriticalError] = []
+        return await asyncio.gather(*(self._chain(documents, refused) for documents in chains))
+
+    async def _chain(
+        self, documents: Sequence[Mapping[str, Any]], refused: list[CriticalError]
+    ) -> list[Reply | EnrichmentError]:
+        """`refused` is shared by all chains: what the first of them that was refused was told."""
+        replies: list[Reply | EnrichmentError] = []
+        for document in documents:
+            try:
+                replies.append(await self._post(msgspec.json.encode(document), refused))
+            except CriticalError as error:
+                refused.append(error)
+                replies.append(error)
+            except EnrichmentError as error:
+                replies.append(error)
+        return replies
+
+    async def _post(self, body: bytes, refused: Sequence[CriticalError]) -> Reply:
+        """A quota that is used up is waited for; a token that the server does not know is fetched anew, once."""
+        is_renewed, waits = False, 0
+        while True:
+            reply = await self._once(body, refused)
+            if reply.status_code == 429 and self._door.waits and waits < MOST_QUOTA_WAITS:
+                waits += 1
+                await asyncio.sleep(RateLimit.of(reply.headers).seconds_to_reset())
+            elif reply.status_code == 401 and not is_renewed:
+                is_renewed = True
+                self._door.renew()
+            else:
+                return self._door.understand(reply)
+
+    async def _once(self, body: bytes, refused: Sequence[CriticalError]) -> requests.Response:
+        await self._slots.take()
+        try:
+            if refused:
+                raise refused[0]
+            await self._pace.take()
+            try:
+                return await self._sent(body)
+            finally:
+                self._pace.give()
+        finally:
+            self._slots.give()
+
+    async def _sent(self, body: bytes) -> requests.Response:
+        headers = {**self._door.headers(), "Content-Type": "application/json"}  # trouble with it: nothing has been sent
+        started = time.monotonic()
+        try:
+            async with self._connections().post(self._door.url, data=body, headers=headers, allow_redirects=False) as reply:
+                content = await reply.read()
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+            raise CriticalError(f"{self._door.url}: {error}; check the API's address") from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._slots.slow_down(started)
+            raise AmbiguousError(self._door.scrub(f"POST {self._door.url}: {_why(error)}")) from None
+        self._pace.observe(RateLimit.of(reply.headers), time.monotonic())
+        if reply.status == 429 or reply.status >= 500:
+            self._slots.slow_down(started)
+        else:
+            self._slots.speed_up()
+        return _as_response(reply, content)
+
+    def _connections(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=self._door.timeout_s),
+                headers={"User-Agent": self._door.user_agent},
+                trust_env=True,
+            )
+        return self._session
+
+
+class Slots:
+    """So many requests may be under way: more after each good answer, half as many after trouble. For one event loop."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.limit = min(FIRST, most)
+        self.used = 0
+        self._cut_at = 0.0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def take(self) -> None:
+        """Wait for a place."""
+        while self.used >= self.limit:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
+        self.used += 1
+
+    def give(self) -> None:
+        """Give the place back."""
+        self.used -= 1
+        self._wake()
+
+    def speed_up(self) -> None:
+        """A good answer."""
+        self.limit = min(self.most, self.limit + 1)
+
+    def slow_down(self, started: float) -> None:
+        """Trouble with a request of that time; those that were under way together with it count once."""
+        if started >= self._cut_at:
+            self.limit = max(1, self.limit // 2)
+            self._cut_at = time.monotonic()
+
+    def _wake(self) -> None:
+        for _ in range(min(self.limit - self.used, len(self._waiting))):
+            self._waiting.popleft().set_result(None)
+
+
+class Pace:
+    """Never more requests than the server's quota leaves, by what its answers tell. For one event loop.
+
+    Until the first answer one request goes alone. An answer may not know of requests that are still under way, so these
+    are counted off what it says is left.
+    """
+
+    def __init__(self) -> None:
+        self._is_known = False
+        self._left: int | None = None  # None: the server says nothing of a quota
+        self._quota: int | None = None
+        self._resets_at = 0.0
+        self._under_way = 0
+
+    async def take(self) -> None:
+        """Wait until one more request fits."""
+        while (wait := self.wait_s(time.monotonic())) > 0:
+            await asyncio.sleep(wait)
+        self._under_way += 1
+
+    def wait_s(self, now: float) -> float:
+        """The seconds after which to ask again; 0: it fits."""
+        if self._left is not None and now >= self._resets_at:
+            self._left, self._resets_at = self._quota, float("inf")  # a new window: its first answers tell when it ends
+        if not self._is_known:
+            return 0.005 if self._under_way else 0.0
+        if self._left is None or self._left > self._under_way:
+            return 0.0
+        return 0.005 if self._under_way else max(0.005, self._resets_at - now)
+
+    def observe(self, limit: RateLimit, now: float) -> None:
+        """Learn from an answer."""
+        self._is_known = True
+        if limit.remaining is None:
+            return
+        resets_at = now + (limit.reset_s or 0) + RESET_MARGIN_S
+        is_new = self._left is None or (self._resets_at != float("inf") and resets_at > self._resets_at + 2 * RESET_MARGIN_S)
+        self._quota = limit.quota if limit.quota is not None else self._quota
+        self._left = limit.remaining if is_new else min(self._left or 0, limit.remaining)
+        self._resets_at = resets_at if is_new else min(self._resets_at, resets_at)
+
+    def give(self) -> None:
+        """A request has ended, whichever way."""
+        self._under_way -= 1
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    loop.close()
+
+
+def _as_response(reply: aiohttp.ClientResponse, content: bytes) -> requests.Response:
+    """As the form that all clients read answers in."""
+    response = requests.Response()
+    response.status_code, response.reason = reply.status, reply.reason or ""
+    response.headers.update(reply.headers)
+    response._content = content
+    return response
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return "the TLS certificate is not accepted"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the body is cut off"
+    return f"no connection to the server, or it broke ({type(error).__name__})"
