@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import aiohttp
 import msgspec
 import requests
+from requests.utils import get_environ_proxies, select_proxy
 
 from pipeline.clients.http import MOST_QUOTA_WAITS
 from pipeline.domain.rate_limit import RateLimit
@@ -155,7 +156,7 @@ class Poster(Generic[Reply]):
                 connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=self._door.timeout_s),
                 headers={"User-Agent": self._door.user_agent},
-                trust_env=True,
+                proxy=select_proxy(self._door.url, get_environ_proxies(self._door.url)),  # looked for once, not each time
             )
         return self._session
 

@@ -22,7 +22,7 @@ from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
 
 Row = Mapping[str, Any]
-CLAIM = 256  # rows taken and settled together: what a crash leaves to be asked about is at most so much
+CLAIM = 1024  # rows taken and settled together: what a crash leaves to be asked about is at most so much
 THREADS = 8  # for what is not posted together: changes, searches, deletions, and creations elsewhere than at Europeana
 PASSES = 4  # over what was put off, with a pause before each that doubles; then a later run takes it up
 _STANDS = (State.SENT, State.DUPLICATE)
