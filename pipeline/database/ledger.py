@@ -138,6 +138,13 @@ def open_records(engine: Engine, batch: str) -> list[str]:
         return list(connection.scalars(query.order_by(ledger.c.record_id)))
 
 
+def count(engine: Engine, batch: str, states: Sequence[State]) -> int:
+    """How many rows of a batch are in some states."""
+    query = select(func.count()).where(ledger.c.batch == batch, ledger.c.state.in_(states))
+    with engine.connect() as connection:
+        return connection.scalar(query) or 0
+
+
 def in_states(
     engine: Engine, batch: str, states: Sequence[State], *, after: int = 0, limit: int | None = None
 ) -> list[dict[str, Any]]:

@@ -78,6 +78,7 @@ class Sender:
 
     def work(self) -> None:
         """Do all that the batch has open, as far as the platform lets us; what is left is counted under its state."""
+        self.progress.advance(0, total=ledger.count(self.engine, self.batch, ledger.OPEN))
         self.target.prepare(ledger.open_records(self.engine, self.batch))
         if not self.target.settles_s:
             self._resolve()
@@ -97,9 +98,10 @@ class Sender:
 
     def withdraw(self) -> int:
         """Take back all that the batch is to withdraw; returns how many are left."""
+        self.progress.advance(0, total=ledger.count(self.engine, self.batch, (State.WITHDRAWING,)))
         for number in range(PASSES):
             self._change(State.WITHDRAWING, self.target.withdraw, "withdrawn")
-            left = len(ledger.in_states(self.engine, self.batch, (State.WITHDRAWING,)))
+            left = ledger.count(self.engine, self.batch, (State.WITHDRAWING,))
             if not left:
                 break
             if number + 1 < PASSES:

@@ -62,6 +62,12 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(make_settings
     assert report["summary"]["annotations_on_platform"] == report["summary"]["annotations"] == len(sent)
 
 
+def sent_by(target, row):
+    """What became of one row."""
+    (settled,) = target.send_all([row], lambda work, rows: [work(one) for one in rows])
+    return settled
+
+
 def test_a_row_left_in_sending_is_asked_about_and_not_sent_again(make_settings, begin, platform):
     """The annotation was stored, the reply was lost, the worker died."""
     settings = make_settings(api_timeout_s=5)
@@ -73,7 +79,8 @@ def test_a_row_left_in_sending_is_asked_about_and_not_sent_again(make_settings, 
     engine, target = connect(settings), EuropeanaTarget(settings)
     batch = _europeana_batch(steps.plan_publication(key, settings=settings, now=NOW), settings)
     arrived, lost = ledger.claim(engine, batch, after=0, limit=2, now=NOW)
-    target.send(arrived)  # the platform has it, the ledger does not know
+    sent_by(target, arrived)  # the platform has it, the ledger does not know
+    target.close()
     run_stage("publish", key, settings)
     sent = Counter(created(platform))
     assert sent[(arrived["record_id"], arrived["body_uri"])] == 1
@@ -92,7 +99,8 @@ def test_a_tag_that_somebody_else_has_set_counts_as_said_and_is_left_alone(make_
     batch = _europeana_batch(steps.plan_publication(key, settings=settings, now=NOW), settings)
     row = ledger.claim(engine, batch, after=0, limit=1, now=NOW)[0]
     somebody = EuropeanaTarget(make_settings(annotation_username="somebody", annotation_password="sandbox"))
-    theirs = somebody.send(row)
+    theirs = sent_by(somebody, row)
+    somebody.close()
     ledger.settle(engine, batch, [ledger.Settled(row["id"], ledger.State.PLANNED)], now=NOW)
     run_stage("publish", key, settings)
     mine = next(entry for entry in ledger.find(engine, row["target"], [row["record_id"]]) if entry["id"] == row["id"])
