@@ -61,8 +61,8 @@ class Poster(Generic[Reply]):
     def post_all(self, chains: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Reply | EnrichmentError]]:
         """Post the documents of each chain one after the other, the chains beside each other; what each one came to.
 
-        AmbiguousError where a document may have been stored all the same. Once the server has refused our account, nothing
-        more is posted, and every document that is left gets that CriticalError.
+        AmbiguousError where a document may have been stored all the same. Once the server has refused our account, or a
+        token cannot be had, nothing more is posted, and every document that is left gets that error.
         """
         return asyncio.run_coroutine_threadsafe(self._all(chains), self._started()).result()
 
@@ -87,13 +87,13 @@ class Poster(Generic[Reply]):
             await session.close()
 
     async def _all(self, chains: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Reply | EnrichmentError]]:
-        refused: list[CriticalError] = []
+        refused: list[EnrichmentError] = []
         return await asyncio.gather(*(self._chain(documents, refused) for documents in chains))
 
     async def _chain(
-        self, documents: Sequence[Mapping[str, Any]], refused: list[CriticalError]
+        self, documents: Sequence[Mapping[str, Any]], refused: list[EnrichmentError]
     ) -> list[Reply | EnrichmentError]:
-        """`refused` is shared by all chains: what the first of them that was refused was told."""
+        """`refused` is shared by all chains: what the first of them was told whose account was refused, or got no token."""
         replies: list[Reply | EnrichmentError] = []
         for document in documents:
             try:
@@ -105,7 +105,7 @@ class Poster(Generic[Reply]):
                 replies.append(error)
         return replies
 
-    async def _post(self, body: bytes, refused: Sequence[CriticalError]) -> Reply:
+    async def _post(self, body: bytes, refused: list[EnrichmentError]) -> Reply:
         """A quota that is used up is waited for; a token that the server does not know is fetched anew, once."""
         is_renewed, waits = False, 0
         while True:
@@ -119,21 +119,25 @@ class Poster(Generic[Reply]):
             else:
                 return self._door.understand(reply)
 
-    async def _once(self, body: bytes, refused: Sequence[CriticalError]) -> requests.Response:
+    async def _once(self, body: bytes, refused: list[EnrichmentError]) -> requests.Response:
         await self._slots.take()
         try:
             if refused:
                 raise refused[0]
             await self._pace.take()
             try:
-                return await self._sent(body)
+                return await self._sent(body, refused)
             finally:
                 self._pace.give()
         finally:
             self._slots.give()
 
-    async def _sent(self, body: bytes) -> requests.Response:
-        headers = {**self._door.headers(), "Content-Type": "application/json"}  # trouble with it: nothing has been sent
+    async def _sent(self, body: bytes, refused: list[EnrichmentError]) -> requests.Response:
+        try:
+            headers = {**self._door.headers(), "Content-Type": "application/json"}
+        except EnrichmentError as error:  # nothing has been sent, and it would be no better for the next one
+            refused.append(error)
+            raise
         started = time.monotonic()
         try:
             async with self._connections().post(self._door.url, data=body, headers=headers, allow_redirects=False) as reply:

@@ -25,6 +25,7 @@ class Gate:
     tombstones: Tombstones
     rejected: frozenset[tuple[str, str]] = frozenset()  # (record, concept) that people have voted down
     passed: Counter[str] = field(default_factory=Counter)  # new statements of this run, by institution
+    _held: dict[str, str] = field(default_factory=dict)  # what the policy says of a concept: words are looked for once
 
     def forbids(self, slug: str, record_id: str, of: Providers) -> str:
         """Why nothing like this may stand anywhere, whatever is there already; empty when it may."""
@@ -32,8 +33,10 @@ class Gate:
             return f"{Reason.TAKEN_DOWN}: the record or its provider was forgotten"
         if (record_id, slug) in self.rejected:
             return f"{Reason.HELD_BACK}: people have rejected it"
-        held = self.policy.held_back(self.vocabulary.by_slug[slug])
-        return f"{held[0]}: {held[1]}" if held else ""
+        if slug not in self._held:
+            held = self.policy.held_back(self.vocabulary.by_slug[slug])
+            self._held[slug] = f"{held[0]}: {held[1]}" if held else ""
+        return self._held[slug]
 
     def is_full(self, of: Providers, on_record: int) -> str:
         """Why one more would be too many, where a record has `on_record` of ours; empty, and counted, when it is not."""

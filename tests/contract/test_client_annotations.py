@@ -342,3 +342,12 @@ def test_once_the_account_is_refused_nothing_more_is_posted(sandbox: SandboxProc
         client.close()
     assert all(isinstance(reply, CriticalError) for (reply,) in replies)
     assert rule["fired"] <= 16  # those that were under way together
+
+
+def test_where_no_token_can_be_had_it_is_tried_once_and_nothing_is_posted(sandbox: SandboxProcess) -> None:
+    client = client_at(sandbox.url, europeana_auth_url=f"http://127.0.0.1:{free_port()}", api_attempts=2, api_backoff_s=0.2)
+    started = time.monotonic()
+    replies = client.create_all([[tag(f"/90402/tokenless_{number}")] for number in range(300)])
+    client.close()
+    assert all(isinstance(reply, TransientError) for (reply,) in replies)
+    assert time.monotonic() - started < 5
