@@ -18,6 +18,7 @@ from pipeline.settings import Settings
 
 MEDIA_TYPE = 'application/ld+json; profile="http://www.w3.org/ns/anno.jsonld"'  # §3.1: servers must have it
 WHOLE = 'return=representation;include="http://www.w3.org/ns/oa#PreferContainedDescriptions"'  # §4.2
+_NOT_THERE = (404, 410)
 
 
 class ContainerClient:
@@ -71,28 +72,26 @@ class ContainerClient:
 
     def update(self, uri: str, document: Mapping[str, Any]) -> None:
         """Replace what an annotation says (§5.2); PermanentError when it is gone or refused, else as `create`."""
-        self._change("PUT", uri, data=json.dumps({**document, "id": uri}), headers={"Content-Type": MEDIA_TYPE})
+        headers = {"Content-Type": MEDIA_TYPE}
+        if not self._change("PUT", uri, data=json.dumps({**document, "id": uri}), headers=headers):
+            raise PermanentError(f"PUT {uri}: it is not there any more")
 
     def delete(self, uri: str) -> None:
         """Delete an annotation (§5.3); nothing happens when it is gone already."""
-        if self.is_there(uri):
-            try:
-                self._change("DELETE", uri, headers={})
-            except PermanentError:
-                if self.is_there(uri):
-                    raise
+        self._change("DELETE", uri, headers={})
 
-    def _change(self, method: str, uri: str, *, headers: Mapping[str, str], **options: Any) -> None:
-        """As we read it, or it is read and changed once more (412)."""
+    def _change(self, method: str, uri: str, *, headers: Mapping[str, str], **options: Any) -> bool:
+        """As we read it, or it is read and changed once more (412); False when it is not there (any more)."""
         for _ in range(2):
             if (current := self._get(uri)) is None:
-                raise PermanentError(f"{method} {uri}: it is not there any more")
+                return False
             etag = {"If-Match": current.headers["ETag"]} if "ETag" in current.headers else {}
             reply = self._api.request(method, self._path(uri), headers={**headers, **etag}, **options)
             if reply.status_code != 412:
                 break
-        if not reply.ok:
+        if not reply.ok and reply.status_code not in _NOT_THERE:
             raise self._refusal(reply, f"{method} {uri}")
+        return reply.ok
 
     def _contained(self) -> Iterator[dict[str, Any]]:
         """Every annotation of the container, page by page; a page may be in the collection, or be named there (§4.2)."""
@@ -112,7 +111,7 @@ class ContainerClient:
     def _get(self, uri: str) -> requests.Response | None:
         """None when it is unknown or deleted."""
         reply = self._api.request("GET", self._path(uri), broken=lambda reply: parsed(reply) is None)
-        if reply.status_code in (404, 410):
+        if reply.status_code in _NOT_THERE:
             return None
         if not reply.ok:
             raise self._refusal(reply, f"GET {uri}")

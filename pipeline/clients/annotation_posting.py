@@ -15,9 +15,10 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from pipeline.clients.http import MOST_QUOTA_WAITS
 from pipeline.domain.rate_limit import RateLimit
-from pipeline.errors import CriticalError, EnrichmentError
+from pipeline.errors import CriticalError, EnrichmentError, TransientError
 
 FIRST = 8  # requests under way at the start; each answer allows one more, trouble halves them
+GIVEN_UP_AFTER = 8  # lost replies in a row, with no answer in between: what is left is not even tried
 RESET_MARGIN_S = 1.0  # the header tells whole seconds
 
 Reply = TypeVar("Reply")
@@ -54,6 +55,7 @@ class Poster(Generic[Reply]):
         self._door = door
         self._slots = Slots(most)
         self._pace = Pace()
+        self._lost = 0  # replies in a row
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
         self._lock = threading.Lock()
@@ -61,8 +63,9 @@ class Poster(Generic[Reply]):
     def post_all(self, chains: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Reply | EnrichmentError]]:
         """Post the documents of each chain one after the other, the chains beside each other; what each one came to.
 
-        AmbiguousError where a document may have been stored all the same. Once the server has refused our account, or a
-        token cannot be had, nothing more is posted, and every document that is left gets that error.
+        AmbiguousError where a document may have been stored all the same. Once the server has refused our account, a token
+        cannot be had, or nothing is answered any more, nothing more is posted, and every document that is left gets that
+        error: a CriticalError or a TransientError.
         """
         return asyncio.run_coroutine_threadsafe(self._all(chains), self._started()).result()
 
@@ -93,7 +96,7 @@ class Poster(Generic[Reply]):
     async def _chain(
         self, documents: Sequence[Mapping[str, Any]], refused: list[EnrichmentError]
     ) -> list[Reply | EnrichmentError]:
-        """`refused` is shared by all chains: what the first of them was told whose account was refused, or got no token."""
+        """`refused` is shared by all chains: what the first of them was told after which nothing is to be posted any more."""
         replies: list[Reply | EnrichmentError] = []
         for document in documents:
             try:
@@ -146,7 +149,13 @@ class Poster(Generic[Reply]):
             raise CriticalError(f"{self._door.url}: {error}; check the API's address") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._slots.slow_down(started)
-            raise AmbiguousError(self._door.scrub(f"POST {self._door.url}: {_why(error)}")) from None
+            self._pace.observe(RateLimit(), time.monotonic())
+            self._lost += 1
+            message = self._door.scrub(f"POST {self._door.url}: {_why(error)}")
+            if self._lost >= GIVEN_UP_AFTER:
+                refused.append(TransientError(f"given up after {self._lost} lost replies in a row: {message}"))
+            raise AmbiguousError(message) from None
+        self._lost = 0
         self._pace.observe(RateLimit.of(reply.headers), time.monotonic())
         if reply.status == 429 or reply.status >= 500:
             self._slots.slow_down(started)

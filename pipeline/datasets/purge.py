@@ -29,7 +29,6 @@ from pipeline.domain.identifiers import ITEM_BASE, record_of
 from pipeline.storage import ObjectStore
 
 _ABOUT = re.compile(r'^<edm:ProvidedCHO rdf:about="([^"]*)"')  # an object is a line of its own
-
 _OF_RECORDS = ("record_id", "related_record_id")
 _OF_IMAGES = ("image_id", "near_image_id")
 _TEXTS = ("input_id", "raw")

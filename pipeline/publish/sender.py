@@ -109,7 +109,7 @@ class Sender:
         return left
 
     def _send(self) -> None:
-        """Send planned rows once each, until the platform puts a whole claim off."""
+        """Send planned rows once each, until a whole claim comes to nothing: put off, or without a reply."""
         after = 0
         while rows := ledger.claim(self.engine, self.batch, after=after, limit=CLAIM, now=_now()):
             after = rows[-1]["id"]
@@ -117,7 +117,7 @@ class Sender:
             if any(outcome.state == State.SENDING for outcome in outcomes):
                 self._unsure_since = time.monotonic()
             self._count(outcomes)
-            if all(outcome.state == State.PLANNED for outcome in outcomes):
+            if all(outcome.state in (State.PLANNED, State.SENDING) for outcome in outcomes):
                 return
 
     def _change(self, state: State, work: Callable[[Row], Settled], name: str) -> None:

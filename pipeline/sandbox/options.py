@@ -13,9 +13,8 @@ class SandboxOptions:
     the same port, names are only written into links. `records`: so many records, computed from the collection's.
     `profile` and `seed` choose the faults that are on from the start (`faults.py`). `error_format` is the error body of the
     Annotation API: `2024` or `2026` (annotation contract 7.1, 7.2); `auth_disabled` is its test mode (4.5), `page_member`
-    its name for the collection of a page (8.3). `quota` is that of the
-    Search and Record APIs, `annotation_quota` that of the Annotation API.
-    `accept_wskey`: the key as a parameter, which Europeana calls deprecated.
+    its name for the collection of a page (8.3). `accept_wskey`: the key as a parameter, which
+    Europeana calls deprecated. `quota` is that of the Search and Record APIs, `annotation_quota` that of the Annotation API.
     """
 
     collection: Path

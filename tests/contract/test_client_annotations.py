@@ -351,3 +351,17 @@ def test_where_no_token_can_be_had_it_is_tried_once_and_nothing_is_posted(sandbo
     client.close()
     assert all(isinstance(reply, TransientError) for (reply,) in replies)
     assert time.monotonic() - started < 5
+
+
+def test_a_platform_that_answers_nothing_is_given_up_and_what_is_left_was_never_sent(sandbox: SandboxProcess) -> None:
+    sandbox.faults({"route": "/europeana/annotation/", "fault": "timeout", "method": "POST"})
+    client = client_at(sandbox.url, api_timeout_s=0.3)
+    started = time.monotonic()
+    try:
+        replies = [reply for (reply,) in client.create_all([[tag(f"/90402/silent_{number}")] for number in range(300)])]
+    finally:
+        sandbox.faults()
+        client.close()
+    assert 8 <= sum(isinstance(reply, AmbiguousError) for reply in replies) <= 16
+    assert all(isinstance(reply, AmbiguousError | TransientError) for reply in replies)
+    assert time.monotonic() - started < 10
