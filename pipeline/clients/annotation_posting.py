@@ -48,7 +48,7 @@ class Door(Generic[Reply]):
 
 
 class Poster(Generic[Reply]):
-    """Posts documents through a door; safe to use from many threads, which share its connections and its pace."""
+    """Posts documents through a door, over connections that stay open; threads that use it together take turns."""
 
     def __init__(self, door: Door[Reply], *, most: int) -> None:
         """`most`: so many requests are under way together at most."""
@@ -56,7 +56,7 @@ class Poster(Generic[Reply]):
         self._slots = Slots(most)
         self._pace = Pace()
         self._lost = 0  # replies in a row
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runner = asyncio.Runner()
         self._session: aiohttp.ClientSession | None = None
         self._lock = threading.Lock()
 
@@ -67,29 +67,20 @@ class Poster(Generic[Reply]):
         cannot be had, or nothing is answered any more, nothing more is posted, and every document that is left gets that
         error: a CriticalError or a TransientError.
         """
-        return asyncio.run_coroutine_threadsafe(self._all(chains), self._started()).result()
+        with self._lock:
+            return self._runner.run(self._all(chains))
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
         with self._lock:
-            loop, self._loop = self._loop, None
-        if loop is not None:
-            asyncio.run_coroutine_threadsafe(self._close(), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
-
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_run, args=(self._loop,), name="annotation-posts", daemon=True).start()
-            return self._loop
-
-    async def _close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+            if self._session is not None:
+                self._runner.run(self._session.close())
+            self._runner.close()
+            self._session, self._runner = None, asyncio.Runner()
 
     async def _all(self, chains: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Reply | EnrichmentError]]:
+        for _ in range(2):  # what the server has closed since the last call is noticed, not posted to
+            await asyncio.sleep(0)
         refused: list[EnrichmentError] = []
         return await asyncio.gather(*(self._chain(documents, refused) for documents in chains))
 
@@ -256,12 +247,6 @@ class Pace:
     def give(self) -> None:
         """A request has ended, whichever way."""
         self._under_way -= 1
-
-
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    loop.run_forever()
-    loop.close()
 
 
 def _as_response(reply: aiohttp.ClientResponse, content: bytes) -> requests.Response:

@@ -201,9 +201,7 @@ def _write(pipe: IO[bytes], content: bytes, deadline: float) -> None:
     os.set_blocking(pipe.fileno(), False)
     view = memoryview(content)
     while view:
-        _, ready, _ = select.select([], [pipe], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            raise TimeoutError
+        _wait(pipe, select.POLLOUT, deadline)
         view = view[os.write(pipe.fileno(), view[:_CHUNK]) :]
 
 
@@ -211,11 +209,17 @@ def _read(pipe: IO[bytes], size: int, deadline: float) -> bytes:
     """So many bytes, or TimeoutError, or EOFError when the other side has ended."""
     content = bytearray()
     while len(content) < size:
-        ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            raise TimeoutError
+        _wait(pipe, select.POLLIN, deadline)
         chunk = pipe.read(size - len(content))
         if not chunk:
             raise EOFError
         content += chunk
     return bytes(content)
+
+
+def _wait(pipe: IO[bytes], event: int, deadline: float) -> None:
+    """Until the pipe is ready, or TimeoutError. With poll: select fails once a process has more than 1,024 files open."""
+    poll = select.poll()
+    poll.register(pipe, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise TimeoutError

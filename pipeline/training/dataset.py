@@ -1,5 +1,6 @@
 """A collection as training data: pictures prepared exactly as the nightly run prepares them, labels as a matrix."""
 
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ FEWEST_EXAMPLES = 5  # a concept with fewer positives in training is left out: n
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """n pictures: uint8 pixels (n, side, side, 3), truth (n, concepts) in 1, 0, -1 (unknown), groups, splits."""
+    """n pictures: uint8 pixels (n, side, side, 3), truth (n, concepts) in 1, 0, -1 (unknown), groups, splits.
+
+    The pictures of a split stand one after the other. The pixels may lie in a file: a million pictures fit no memory.
+    """
 
     slugs: tuple[str, ...]
     pixels: Pixels
@@ -33,11 +37,12 @@ class LabelledImages:
     record_ids: tuple[str, ...]
 
     def split(self, name: str) -> "LabelledImages":
-        """The pictures of one split."""
-        chosen = self.splits == name
-        ids = tuple(record_id for record_id, keep in zip(self.record_ids, chosen, strict=True) if keep)
+        """The pictures of one split; nothing is copied."""
+        rows = np.flatnonzero(self.splits == name)
+        own = slice(rows[0], rows[-1] + 1) if len(rows) else slice(0)
+        assert len(self.splits[own]) == len(rows), f"the pictures of split {name} do not stand together"
         return LabelledImages(
-            self.slugs, self.pixels[chosen], self.truth[chosen], self.groups[chosen], self.splits[chosen], ids
+            self.slugs, self.pixels[own], self.truth[own], self.groups[own], self.splits[own], self.record_ids[own]
         )
 
 
@@ -72,12 +77,12 @@ def load_rows(
     settings: Settings,
 ) -> LabelledImages | None:
     """The rows whose picture can be read, with the truth of these concepts; None when there is none."""
-    pixels, kept = _load_pixels(collection, rows, side_px, settings)
+    pixels, kept = _load_pixels(collection, sorted(rows, key=lambda row: row.split), side_px, settings)
     if not kept:
         return None
     return LabelledImages(
         slugs=slugs,
-        pixels=np.stack(pixels),
+        pixels=pixels,
         truth=np.array([label_row(row, vocabulary, slugs) for row in kept], dtype=np.int8),
         groups=np.array([row.group for row in kept]),
         splits=np.array([row.split for row in kept]),
@@ -95,24 +100,29 @@ def _trained_slugs(rows: Sequence[CollectionRow], vocabulary: Vocabulary) -> tup
 
 def _load_pixels(
     collection: Collection, rows: Sequence[CollectionRow], side_px: int, settings: Settings
-) -> tuple[list[Pixels], list[CollectionRow]]:
+) -> tuple[Pixels, list[CollectionRow]]:
+    """Into a file without a name, which goes with the array."""
     rules = rules_of(settings)
 
     def load(row: CollectionRow) -> Pixels | None:
         path = collection.image_path(row)
         return _prepared(path, rules, side_px) if path and path.is_file() else None
 
-    pixels, kept = [], []
+    kept: list[CollectionRow] = []
+    if not rows:
+        return np.zeros((0, side_px, side_px, 3), np.uint8), kept
     with (
+        tempfile.TemporaryFile(prefix="enrich-") as file,
         ThreadPoolExecutor(2) as threads,
         Progress("training", "pictures", settings=settings, total=len(rows)) as progress,
     ):
+        pixels = np.memmap(file, np.uint8, "w+", shape=(len(rows), side_px, side_px, 3))
         for row, loaded in zip(rows, threads.map(load, rows), strict=True):
             progress.advance()
             if loaded is not None:
-                pixels.append(loaded)
+                pixels[len(kept)] = loaded
                 kept.append(row)
-    return pixels, kept
+    return pixels[: len(kept)], kept
 
 
 def _prepared(path: Path, rules: Rules, side_px: int) -> Pixels | None:

@@ -20,6 +20,7 @@ from pipeline.training.transfer import transfer
 
 Scores = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def fit(train: LabelledImages, recipe: Recipe, settings: Settings, *, resumed_in
     return Fitted(found.network, 1 / (1 + np.exp(-found.logits)), found.epochs)
 
 
-def _folds(train: LabelledImages, recipe: Recipe) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+def _folds(train: LabelledImages, recipe: Recipe) -> Iterator[tuple[Rows, Rows]]:
     """(fit on, score) rows of shuffled groups; no group is on both sides."""
     from sklearn.model_selection import GroupKFold
 
@@ -65,7 +66,7 @@ def _folds(train: LabelledImages, recipe: Recipe) -> Iterator[tuple[npt.NDArray[
     names, groups = np.unique(train.groups, return_inverse=True)
     groups = groups if len(names) >= recipe.folds else np.arange(len(train.groups))
     folds = GroupKFold(n_splits=min(recipe.folds, len(train.groups)), shuffle=True, random_state=recipe.seed)
-    return folds.split(train.pixels, groups=groups)  # type: ignore[no-any-return]
+    return folds.split(groups, groups=groups)  # type: ignore[no-any-return]
 
 
 # --- a small network from scratch -------------------------------------------------------------------------------------
@@ -76,17 +77,17 @@ def _fit_small(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fit
     epochs = recipe.epochs * (recipe.folds + 1)
     with Progress("training", "epochs", settings=settings, total=epochs) as progress:
         for fitted_on, scored in _folds(train, recipe):
-            network = _train(train.pixels[fitted_on], train.truth[fitted_on], recipe, progress)
-            out_of_fold[scored] = _scores(network, train.pixels[scored], recipe.batch_size)
-        network = _train(train.pixels, train.truth, recipe, progress)
+            network = _train(train, fitted_on, recipe, progress)
+            out_of_fold[scored] = _scores(network, train.pixels, scored, recipe.batch_size)
+        network = _train(train, np.arange(len(train.pixels)), recipe, progress)
     return Fitted(network, out_of_fold)
 
 
-def _train(pixels: npt.NDArray[np.uint8], truth: npt.NDArray[np.int8], recipe: Recipe, progress: Progress) -> Any:
+def _train(train: LabelledImages, fitted_on: Rows, recipe: Recipe, progress: Progress) -> Any:
     k = keras()
     k.utils.set_random_seed(recipe.seed)
-    network = networks.small_network(recipe.side_px, truth.shape[1], width=recipe.width)
-    steps = -(-len(pixels) // recipe.batch_size)
+    network = networks.small_network(recipe.side_px, train.truth.shape[1], width=recipe.width)
+    steps = -(-len(fitted_on) // recipe.batch_size)
     total = recipe.epochs * steps
     schedule = k.optimizers.schedules.CosineDecay(
         0.0, total - total // 20, warmup_target=recipe.learning_rate, warmup_steps=total // 20
@@ -94,12 +95,12 @@ def _train(pixels: npt.NDArray[np.uint8], truth: npt.NDArray[np.int8], recipe: R
     learner = k.Model(network.input, network.output["scores"])
     learner.compile(optimizer=k.optimizers.Adam(schedule), loss=_masked_loss)
     random = np.random.default_rng(recipe.seed)
-    targets = truth.astype(np.float32)
+    targets = train.truth.astype(np.float32)
     for _ in range(recipe.epochs):
-        order = random.permutation(len(pixels))
+        order = random.permutation(fitted_on)
         for start in range(0, len(order), recipe.batch_size):
             rows = order[start : start + recipe.batch_size]
-            learner.train_on_batch(_augmented(pixels[rows], random), targets[rows])
+            learner.train_on_batch(_augmented(train.pixels[rows], random), targets[rows])
         progress.advance()
     return network
 
@@ -125,9 +126,10 @@ def _augmented(pixels: npt.NDArray[np.uint8], random: np.random.Generator) -> np
     return np.asarray(np.clip(changed * gain + tint, 0, 255), dtype=np.uint8)
 
 
-def _scores(network: Any, pixels: npt.NDArray[np.uint8], batch_size: int) -> Scores:
+def _scores(network: Any, pixels: npt.NDArray[np.uint8], rows: Rows, batch_size: int) -> Scores:
     parts = [
-        np.asarray(network.predict_on_batch(pixels[at : at + batch_size])["scores"]) for at in range(0, len(pixels), batch_size)
+        np.asarray(network.predict_on_batch(pixels[rows[at : at + batch_size]])["scores"])
+        for at in range(0, len(rows), batch_size)
     ]
     return np.concatenate(parts).astype(np.float64)
 

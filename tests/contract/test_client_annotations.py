@@ -1,6 +1,7 @@
 """Our annotation client against the stand-in Annotation API, and against servers that lose or spoil replies."""
 
 import json
+import os
 import signal
 import threading
 import time
@@ -304,6 +305,31 @@ def test_a_creation_is_never_sent_twice_after_a_failure() -> None:
     with listening(failing) as url, pytest.raises(AmbiguousError):
         client_at(url, api_attempts=5).create(tag("/1/a"))
     assert len(posts) == 1
+
+
+def test_a_connection_that_the_server_has_closed_meanwhile_is_not_posted_to() -> None:
+    def closing_silently(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        handler.protocol_version = "HTTP/1.1"  # says that the connection stays, and yet it goes
+        stored = b'{"id": "http://data.europeana.eu/annotation/7"}'
+        answer(handler, *((200, token()) if "openid" in handler.path else (201, stored)))
+
+    with listening(closing_silently) as url:
+        client = client_at(url)
+        for number in range(5):
+            assert created(client, f"/1/{number}") == "http://data.europeana.eu/annotation/7"
+            time.sleep(0.05)
+
+
+def test_a_client_that_is_closed_keeps_nothing_open_and_can_be_used_again(sandbox: SandboxProcess) -> None:
+    client = client_at(sandbox.url)
+    for number in range(3):
+        created(client, f"/90402/closed_{number}")
+        client.close()
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(3, 8):
+        created(client, f"/90402/closed_{number}")
+        client.close()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_quota_is_used_up_in_each_window_and_never_overstepped(start_sandbox: Callable[..., SandboxProcess]) -> None:

@@ -6,6 +6,7 @@ Also what decides where a file is decoded, the run-length codes of BMPs, and the
 import io
 import json
 import os
+import resource
 import shlex
 import signal
 import struct
@@ -275,6 +276,19 @@ def test_the_next_file_after_one_that_hung_is_examined_as_ever(tmp_path: Path, m
             StandIn(tmp_path, patch, HANGS["never answers"])
             assert examiner.examine(ODD).reason is Reason.BOMB
         assert examiner.examine(ODD).outcome is Outcome.OK
+
+
+def test_an_odd_file_is_examined_in_a_process_with_thousands_of_files_open() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4_096)), hard))
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+    try:
+        with Examiner(RULES) as examiner:
+            assert examiner.examine(ODD).outcome is Outcome.OK
+    finally:
+        for other in others:
+            os.close(other)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_nothing_is_left_running_behind_an_examiner() -> None:
