@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
@@ -29,7 +29,7 @@ def connect(settings: Settings) -> Engine:
     return _engine(settings.database_address)
 
 
-@cache
+@lru_cache(maxsize=8)  # a process that works at many databases, one after the other, keeps the files of a few
 def _engine(address: str) -> Engine:
     try:
         url = make_url(address)
