@@ -7,13 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from pipeline.errors import CriticalError
+from pipeline.model.heads import KernelHeads, LinearHeads
 from pipeline.model.runtime import keras
-
-Floats = npt.NDArray[np.float32]
 
 
 def small_network(side_px: int, concepts: int, *, width: int = 24) -> Any:
@@ -146,11 +142,8 @@ def joined(name: str, side_px: int, trunk: Any, branches: Sequence[Any], *, mirr
     )
 
 
-def with_linear_head(backbone: Any, kernel: Floats, bias: Floats) -> Any:
-    """A frozen backbone with a sigmoid layer of given weights: kernel (width, concepts), bias (concepts,)."""
-    k = keras()
-    head = k.layers.Dense(bias.shape[0], activation="sigmoid", name="scores")
-    found = backbone.output
-    model = k.Model(backbone.input, {"scores": head(found["features"]), "embedding": found["embedding"]})
-    head.set_weights([kernel, bias])
-    return model
+def with_heads(backbone: Any, heads: LinearHeads | KernelHeads) -> Any:
+    """A frozen backbone with heads on its features."""
+    k, found = keras(), backbone.output
+    scores = k.layers.Activation("sigmoid", name="scores")(heads.on(found["features"]))
+    return k.Model(backbone.input, {"scores": scores, "embedding": found["embedding"]})

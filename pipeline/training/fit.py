@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.model import networks
+from pipeline.model.heads import KernelHeads, LinearHeads
 from pipeline.model.runtime import keras, make_deterministic
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
 from pipeline.training.curves import Epoch
 from pipeline.training.dataset import LabelledImages
-from pipeline.training.heads import linear_heads
+from pipeline.training.heads import kernel_heads, linear_heads
 from pipeline.training.recipes import Recipe
 from pipeline.training.transfer import transfer
 
@@ -134,7 +135,7 @@ def _scores(network: Any, pixels: npt.NDArray[np.uint8], rows: Rows, batch_size:
     return np.concatenate(parts).astype(np.float64)
 
 
-# --- a frozen backbone with linear heads ------------------------------------------------------------------------------
+# --- a frozen backbone with heads in closed form ----------------------------------------------------------------------
 
 
 def _fit_heads(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fitted:
@@ -144,12 +145,25 @@ def _fit_heads(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fit
     out_of_fold = np.zeros(train.truth.shape)
     with Progress("training", "folds", settings=settings, total=recipe.folds + 1) as progress:
         for fitted_on, scored in _folds(train, recipe):
-            kernel, bias = linear_heads(features[fitted_on], train.truth[fitted_on], recipe.regularisation)
-            out_of_fold[scored] = 1 / (1 + np.exp(-(features[scored] @ kernel + bias)))
+            heads = _heads(features[fitted_on], train.truth[fitted_on], recipe)
+            out_of_fold[scored] = 1 / (1 + np.exp(-heads.logits(features[scored])))
             progress.advance()
-        kernel, bias = linear_heads(features, train.truth, recipe.regularisation)
+        heads = _heads(features, train.truth, recipe)
         progress.advance()
-    return Fitted(networks.with_linear_head(backbone, kernel, bias), out_of_fold)
+    return Fitted(networks.with_heads(backbone, heads), out_of_fold)
+
+
+def _heads(features: Floats, truth: npt.NDArray[np.int8], recipe: Recipe) -> LinearHeads | KernelHeads:
+    if not recipe.landmarks:
+        return linear_heads(features, truth, recipe.regularisation)
+    return kernel_heads(
+        features,
+        truth,
+        landmarks=recipe.landmarks,
+        sharpness=recipe.sharpness,
+        regularisation=recipe.regularisation,
+        seed=recipe.seed,
+    )
 
 
 def _features(backbone: Any, pixels: npt.NDArray[np.uint8], batch_size: int, settings: Settings) -> Floats:

@@ -1,19 +1,23 @@
-"""Linear heads in closed form: one logistic regression a concept."""
+"""Heads in closed form: one logistic regression a concept, or one regression on the nearness to landmarks."""
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.model.heads import KernelHeads, LinearHeads, nearness
+
 Floats = npt.NDArray[np.float32]
+Truth = npt.NDArray[np.int8]
+_STEEP = 8.0  # logits from estimates of a probability: a straight line through 0 at one half
 
 
-def linear_heads(features: Floats, truth: npt.NDArray[np.int8], regularisation: float) -> tuple[Floats, Floats]:
-    """One logistic regression per concept on standardised features, known rows only.
+def linear_heads(features: Floats, truth: Truth, regularisation: float) -> LinearHeads:
+    """One logistic regression per concept on standardised features (n, width), known rows only; its C is `regularisation`.
 
-    The standardisation is folded into the returned kernel (width, concepts) and bias (concepts,).
+    The standardisation is folded into the kernel and the bias.
     """
     from sklearn.linear_model import LogisticRegression
 
-    mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
+    mean, deviation = _spread(features)
     standard = (features - mean) / deviation
     kernel = np.zeros((features.shape[1], truth.shape[1]))
     bias = np.zeros(truth.shape[1])
@@ -26,4 +30,41 @@ def linear_heads(features: Floats, truth: npt.NDArray[np.int8], regularisation: 
         fitted = LogisticRegression(C=regularisation, max_iter=500).fit(standard[known], true)
         kernel[:, concept] = fitted.coef_[0] / deviation
         bias[concept] = fitted.intercept_[0] - float(fitted.coef_[0] @ (mean / deviation))
-    return kernel.astype(np.float32), bias.astype(np.float32)
+    return LinearHeads(kernel.astype(np.float32), bias.astype(np.float32))
+
+
+def kernel_heads(
+    features: Floats, truth: Truth, *, landmarks: int, sharpness: float, regularisation: float, seed: int
+) -> KernelHeads:
+    """Kernel ridge regression per concept, known rows only, with a Gaussian kernel on standardised features (n, width).
+
+    `sharpness` is told for a squared distance of the rows' mean squared length. Of more rows than `landmarks`, so many
+    are drawn and the kernel is approximated from them (Williams and Seeger 2000, "Using the Nyström Method to Speed Up
+    Kernel Machines"); of fewer it is exact. `regularisation` is the ridge.
+    """
+    mean, deviation = _spread(features)
+    standard = (features - mean) / deviation
+    sharp = sharpness / float((standard**2).sum(axis=1).mean())
+    rows = np.sort(np.random.default_rng(seed).permutation(len(standard))[:landmarks])
+    chosen = standard[rows]
+    # Coordinates in which the kernel is a plain product.
+    values, vectors = np.linalg.eigh(nearness(chosen, chosen, sharp).astype(np.float64))
+    kept = values > 1e-6 * values[-1]
+    whitening = vectors[:, kept] / np.sqrt(values[kept])
+    coordinates = nearness(standard, chosen, sharp) @ whitening
+    kernel, bias = np.zeros((len(rows), truth.shape[1])), np.full(truth.shape[1], -10.0)
+    for concept in range(truth.shape[1]):
+        known = truth[:, concept] >= 0
+        true = truth[known, concept] == 1
+        if true.all() or not true.any():
+            bias[concept] = 10.0 if len(true) and true.all() else -10.0
+            continue
+        share, own = true.mean(), coordinates[known]
+        solved = np.linalg.solve(own.T @ own + regularisation * np.eye(own.shape[1]), own.T @ (true - share))
+        kernel[:, concept], bias[concept] = _STEEP * (whitening @ solved), _STEEP * (share - 0.5)
+    return KernelHeads(mean, deviation, chosen, sharp, kernel.astype(np.float32), bias.astype(np.float32))
+
+
+def _spread(features: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each feature."""
+    return features.mean(axis=0), features.std(axis=0) + np.float32(1e-6)

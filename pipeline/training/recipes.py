@@ -19,10 +19,11 @@ POOLINGS = ("average", "maximum", "flatten")
 class Recipe:
     """One way to train.
 
-    `scratch`: a small network; `width` is the number of its first block's filters. `frozen`: linear heads on a
-    backbone's features, `regularisation` is their C; the features are the mean of the last activations, or with `layers`
-    the mean and the maximum of these layers' and the last ones'. `transfer`: heads on a backbone's features first, then
-    its last layers are tuned together with them.
+    `scratch`: a small network; `width` is the number of its first block's filters.
+    `frozen`: heads on a backbone's features, which are the mean of the last activations, or with `layers` the mean and the
+    maximum of these layers' and the last ones'. The heads are linear, `regularisation` being their C; or with `landmarks`
+    they look how near a picture is to so many of the trained ones, `regularisation` being their ridge.
+    `transfer`: heads on a backbone's features first, then its last layers are tuned together with them.
     """
 
     name: str
@@ -35,6 +36,8 @@ class Recipe:
     weights: str = "pretrained"  # MODEL_WEIGHTS_FILE or `imagenet`; `none`: random ones
     regularisation: float = 0.01
     layers: tuple[str, ...] = ()
+    landmarks: int = 0  # 0: linear heads
+    sharpness: float = 0.6  # of a picture as far away as pictures are on average: nearness exp(-2 · 0.6)
     mirror: bool = False  # the model looks at the mirror image, too
     width: int = 24
     epochs: int = 16  # of `transfer`: of its second phase

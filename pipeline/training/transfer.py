@@ -203,8 +203,8 @@ class _Fits:
         recipe = self._recipe
         if _head_is_exact(recipe):
             features = np.mean([self._run(branch.body, view, rows)[0] for view in self._views.plain], axis=0)
-            kernel, bias = linear_heads(features, self._truth[rows], recipe.regularisation)
-            branch.head.get_layer("logits").set_weights([kernel, bias])
+            heads = linear_heads(features, self._truth[rows], recipe.regularisation)
+            branch.head.get_layer("logits").set_weights([heads.kernel, heads.bias])
             progress.advance()
             return
         features = np.stack([self._run(branch.body, view, rows)[0] for view in (*self._views.plain, *self._views.copies)])

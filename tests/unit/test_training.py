@@ -231,13 +231,16 @@ def test_a_collection_becomes_pixels_truth_groups_and_splits(tmp_path: Path, voc
     data = load_images(read_collection(tmp_path), vocabulary, side_px=48, settings=Settings(_env_file=None))
     # A concept with fewer than five examples is not trained; its record is kept as an example of the others' absence.
     assert set(data.slugs) == set(slugs[:2])
-    assert data.record_ids == (*(f"/1/{number}" for number in range(12)), "/1/rare")
+    train, test = data.split("train"), data.split("test")
+    assert data.record_ids == test.record_ids + train.record_ids
+    assert train.record_ids == (*(f"/1/{number}" for number in range(10)), "/1/rare")
     assert (data.pixels.shape, data.pixels.dtype) == ((13, 48, 48, 3), np.uint8)
     columns = [data.slugs.index(slug) for slug in slugs[:2]]
-    assert data.truth[:, columns][:3].tolist() == [[1, -1], [0, 1], [1, 0]]
-    assert data.truth[-1].tolist() == [0, 0]
-    assert data.split("test").record_ids == ("/1/10", "/1/11")
-    assert data.groups[:2].tolist() == ["g0", "g0"]
+    assert train.truth[:, columns][:3].tolist() == [[1, -1], [0, 1], [1, 0]]
+    assert train.truth[-1].tolist() == [0, 0]
+    assert test.record_ids == ("/1/10", "/1/11")
+    assert train.groups[:2].tolist() == ["g0", "g0"]
+    assert np.shares_memory(train.pixels, data.pixels)
 
 
 def test_nothing_to_train_on_is_one_clear_message(tmp_path: Path, vocabulary: Vocabulary) -> None:

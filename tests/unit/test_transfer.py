@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from pipeline.settings import Settings
 from pipeline.training.curves import Epoch, curves_svg
 from pipeline.training.dataset import LabelledImages
 from pipeline.training.fit import fit
+from pipeline.training.heads import kernel_heads, linear_heads
 from pipeline.training.losses import loss_on_logits, positive_weights
 from pipeline.training.recipes import Recipe
 from pipeline.training.sampling import MOST_TIMES, changed, epoch_rows
@@ -345,7 +347,7 @@ def test_what_is_true_of_a_picture_is_true_of_broader_concepts() -> None:
     assert vocabulary.with_broader(["tapestry", "relief"]) == {"tapestry", "textile", "relief", "sculpture"}
 
 
-# --- Linear heads on a frozen backbone ---
+# --- Heads on a frozen backbone ---
 
 
 @pytest.mark.usefixtures("tiny")
@@ -369,10 +371,45 @@ def test_heads_on_several_layers_see_mean_and_maximum_of_each_at_length_one_in_t
 
 
 @pytest.mark.usefixtures("tiny")
-def test_the_registered_network_scores_as_the_heads_on_its_features_do(pictures: LabelledImages) -> None:
-    recipe = replace(RECIPE, kind="frozen", layers=("middle",), tune_from="")
+@pytest.mark.parametrize("landmarks", [0, 20, 1_000])
+def test_the_registered_network_scores_as_the_heads_on_its_features_do(pictures: LabelledImages, landmarks: int) -> None:
+    recipe = replace(RECIPE, kind="frozen", layers=("middle",), tune_from="", landmarks=landmarks, regularisation=0.1)
     fitted = fit(pictures, recipe, settings())
     found = np.asarray(fitted.network.predict_on_batch(pictures.pixels)["scores"])
     assert np.isfinite(fitted.out_of_fold).all() and found.shape == (60, 2)
     right = (found > 0.5) == (pictures.truth == 1)
     assert right[pictures.truth >= 0].mean() > 0.9
+
+
+def _rings(random: np.random.Generator) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
+    """Points near the middle and points around them: no line parts the two. A second concept nobody looked at there."""
+    far = np.arange(300) % 2
+    angles = random.uniform(0, 2 * np.pi, 300)
+    points = (1 + 2 * far)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1) + random.normal(0, 0.2, (300, 2))
+    truth = np.stack([far, np.where(np.arange(300) < 150, far, -1), np.ones(300)], axis=1)
+    return points.astype(np.float32), truth.astype(np.int8)
+
+
+@pytest.mark.parametrize("landmarks", [60, 1_000])
+def test_heads_that_look_at_landmarks_learn_what_no_line_parts(landmarks: int) -> None:
+    points, truth = _rings(np.random.default_rng(0))
+    heads = kernel_heads(points, truth, landmarks=landmarks, sharpness=0.6, regularisation=0.1, seed=1)
+    assert heads.landmarks.shape == (min(landmarks, 300), 2)
+    fresh, asked = _rings(np.random.default_rng(1))
+    found = heads.logits(fresh)
+    assert ((found[:, 0] > 0) == (asked[:, 0] == 1)).mean() > 0.98
+    assert ((found[:, 1] > 0) == (asked[:, 0] == 1)).mean() > 0.98  # from the half that somebody looked at
+    assert (found[:, 2] > 5).all()  # true of everything that was seen
+    assert ((linear_heads(points, truth, 0.1).logits(fresh)[:, 0] > 0) == (asked[:, 0] == 1)).mean() < 0.7
+
+
+@pytest.mark.parametrize("landmarks", [0, 60])
+def test_heads_say_the_same_as_layers_of_a_network(landmarks: int) -> None:
+    points, truth = _rings(np.random.default_rng(0))
+    heads: Any = linear_heads(points, truth, 0.1)
+    if landmarks:
+        heads = kernel_heads(points, truth, landmarks=landmarks, sharpness=0.6, regularisation=0.1, seed=1)
+    k = keras()
+    inputs = k.Input((2,))
+    network = k.Model(inputs, heads.on(inputs))
+    assert np.asarray(network.predict_on_batch(points)) == pytest.approx(heads.logits(points), abs=1e-3)

@@ -59,7 +59,8 @@ def _model(settings: Settings, now: Any) -> None:
     from pipeline.model.engines.convert import write_tflite
     from pipeline.model.engines.kinds import FLOAT, INT8, KERAS, KINDS
     from pipeline.model.engines.record import Trial, Tried, digest, save_tried
-    from pipeline.model.networks import frozen_backbone, with_linear_head
+    from pipeline.model.heads import LinearHeads
+    from pipeline.model.networks import frozen_backbone, with_heads
     from pipeline.model.preprocessing import PREPROCESSING_VERSION
     from pipeline.vocabulary import load_vocabulary
 
@@ -67,9 +68,8 @@ def _model(settings: Settings, now: Any) -> None:
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     backbone = frozen_backbone(BACKBONE, SIDE_PX, None)
     width = int(backbone.output["features"].shape[-1])
-    network = with_linear_head(
-        backbone, rng.normal(0, 0.05, (width, CONCEPTS)).astype(np.float32), np.zeros(CONCEPTS, np.float32)
-    )
+    kernel = rng.normal(0, 0.05, (width, CONCEPTS)).astype(np.float32)
+    network = with_heads(backbone, LinearHeads(kernel, np.zeros(CONCEPTS, np.float32)))
     bundle = Bundle(
         name=settings.model_name,
         version=1,
