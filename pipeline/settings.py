@@ -6,6 +6,7 @@ Every field is an environment variable of the same name in capitals; `.env.examp
 import hashlib
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
     model_weights_file: Path | None = None
     inference_batch: int = Field(default=32, ge=1)
     inference_engine: str = "auto"  # the one that `enrich model bench-engines` chose, else keras; or an engine by name
+    inference_device: Literal["any", "gpu"] = "any"  # gpu: a worker that sees none labels nothing
     hidden_floor: float = Field(default=0.05, ge=0, le=1)
     hidden_top: int = 5
     target_precision: float = Field(default=0.9, gt=0, lt=1)

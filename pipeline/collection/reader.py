@@ -48,6 +48,11 @@ class CollectionRow:
     split: str = ""
     line: int = 0
 
+    @property
+    def owner(self) -> str:
+        """Who made the picture: the institution, where the row names one, not the aggregator."""
+        return self.data_provider or self.provider
+
 
 @dataclass(frozen=True)
 class Collection:

@@ -34,6 +34,7 @@ from pipeline.labels.tables import filled_table, texts
 from pipeline.model.bundle import Bundle, load_bundle
 from pipeline.model.predictor import Predictor
 from pipeline.model.registry import bundle_in_force
+from pipeline.model.runtime import demand
 from pipeline.quality.figures import keep_reference, label_figures, read_histograms
 from pipeline.quality.gates import check_parts
 from pipeline.reporting.progress import Progress
@@ -122,6 +123,7 @@ def publish_labels(run_key: str, result_keys: list[str], *, settings: Settings) 
 
 def _infer(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     started = time.monotonic()
+    demand(settings.inference_device)
     bundle = load_bundle(lake.store, batch.items["model"])
     images = list(usable_images(lake, batch.items["images"]))
     seen = recall(lake, bundle, batch.items["known"], [image["image_id"] for image in images])

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import CriticalError
-from pipeline.model.predictor import Predictor
-from pipeline.model.preprocessing import Pixels
+from pipeline.model.bundle import Bundle
 from pipeline.storage import ObjectStore
 
 FILE = "training.npz"
@@ -42,22 +41,19 @@ class Neighbour:
 
 def keep_examples(
     store: ObjectStore,
-    predictor: Predictor,
-    pixels: Pixels,
+    bundle: Bundle,
+    embeddings: npt.NDArray[np.floating],
     record_ids: Sequence[str],
     truth: npt.NDArray[np.int8],
     image_files: Mapping[str, str],
 ) -> None:
-    """Look at the training pictures once more and save them with the predictor's version.
-
-    uint8 pixels (n, side, side, 3), truth (n, concepts) in 1, 0, -1 in the order of the bundle's heads, and the picture's
-    file by record id. Raises what `Predictor.predict` and `save_examples` raise.
+    """Save the training pictures with a version: embeddings (n, width), truth (n, concepts) in 1, 0, -1 in the order of the
+    bundle's heads, and the picture's file by record id. Raises what `save_examples` raises.
     """
-    embeddings = predictor.predict(pixels).embeddings
-    slugs = [head.slug for head in predictor.bundle.heads]
+    slugs = [head.slug for head in bundle.heads]
     concepts = [[slug for slug, true in zip(slugs, row, strict=True) if true == 1] for row in truth]
     files = [image_files.get(record_id, "") for record_id in record_ids]
-    save_examples(store, predictor.bundle.folder, embeddings, record_ids, concepts, image_files=files)
+    save_examples(store, bundle.folder, embeddings, record_ids, concepts, image_files=files)
 
 
 def save_examples(

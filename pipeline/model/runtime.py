@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+from pipeline.errors import CriticalError
+
 
 def keras() -> Any:
     """The Keras module, on TensorFlow unless KERAS_BACKEND says otherwise, without its start-up chatter."""
@@ -12,6 +14,33 @@ def keras() -> Any:
     import keras as module
 
     return module
+
+
+def gpus() -> int:
+    """How many GPUs Keras' backend sees on this machine."""
+    backend = keras().backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        return len(tensorflow.config.list_physical_devices("GPU"))
+    if backend == "jax":
+        import jax  # type: ignore[import-not-found,unused-ignore]
+
+        return sum(device.platform == "gpu" for device in jax.devices())
+    if backend == "torch":
+        import torch  # type: ignore[import-not-found,unused-ignore]
+
+        return int(torch.cuda.device_count())
+    return 0
+
+
+def demand(device: str) -> None:
+    """CriticalError when INFERENCE_DEVICE is `gpu` and none is there: better no labels than a week of them on a CPU."""
+    if device == "gpu" and not gpus():
+        raise CriticalError(
+            f"INFERENCE_DEVICE=gpu, and Keras on {keras().backend.backend()} sees no GPU on this worker: check `nvidia-smi` "
+            "there, the container's access to it and the driver, or set INFERENCE_DEVICE=any to label on the CPU"
+        )
 
 
 def make_deterministic(seed: int) -> None:

@@ -33,12 +33,8 @@ def ranking_figures(scores: Scores, truth: Truth) -> dict[str, float | None]:
 
 
 def top1_accuracy(scores: Scores, truth: Truth) -> float | None:
-    """Share of pictures with a true one among these concepts whose highest score is a true one."""
-    judged = (truth == 1).any(axis=1)
-    if not judged.any():
-        return None
-    first = scores[judged].argmax(axis=1)
-    return round(float((truth[judged][np.arange(len(first)), first] == 1).mean()), 4)
+    """Share of pictures with a true one among these concepts whose highest score, of those that were checked, is a true one."""
+    return top_k_accuracy(scores, truth)["1"]
 
 
 def top_k_accuracy(scores: Scores, truth: Truth) -> dict[str, float | None]:

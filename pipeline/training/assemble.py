@@ -8,9 +8,10 @@ import shutil
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +39,7 @@ COLUMNS = (
 )  # fmt: skip
 LEFT_OUT = ("record_id", "source", "reason", "detail")
 UNKNOWN_LABELS = ("source", "label", "count")
+AGREEMENT = ("concept", "both", "only_metadata", "only_people", "precision", "recall")
 SAME_LOOK = 12.0  # grey levels between two sketches, at most, for pictures whose hashes are close
 
 
@@ -53,6 +55,7 @@ class Found:
     sketch: str
     concepts: frozenset[str]
     unknown: frozenset[str]
+    by_people: frozenset[str]  # concepts that people have decided, as true or as false
     groups: frozenset[str]  # of all rows that it comes from
 
 
@@ -90,8 +93,9 @@ def build_dataset(
     names by address or id, `meanings` a CSV `label,concept`, `fewest_votes` how many votes decide (see `sources`). Labels
     that are in no vocabulary are also written, to `unknown_labels.csv`.
 
-    Of a record or a picture that comes twice the first is kept; what either says is true then, and only what neither
-    looked at is unknown. `unseen` as in `splits.draw_splits`. Raises CriticalError when a source cannot be read, when
+    Of a record or a picture that comes twice the first is kept. What people say of it (`Source.by_people`) goes before what
+    metadata say; else what either says is true, and only what neither looked at is unknown. How often the two agree is
+    written to `agreement.csv`. `unseen` as in `splits.draw_splits`. Raises CriticalError when a source cannot be read, when
     `folder` is not empty, or when no picture is usable.
     """
     if folder.exists() and any(folder.iterdir()):
@@ -105,19 +109,20 @@ def build_dataset(
     left_out: list[dict[str, str]] = []
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pictures-", dir=folder.parent) as kept:
-        found = _merged(_usable(opened, vocabulary, settings, left_out, Path(kept)), left_out)
+        agreement = Agreement()
+        found = _merged(_usable(opened, vocabulary, settings, left_out, Path(kept)), left_out, agreement)
         if not found:
             reasons = Counter(line["reason"] for line in left_out)
             lost = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
             names = ", ".join(source.name for source in opened)
             raise CriticalError(f"no usable picture in {names}; left out: {lost or 'nothing'}{_first_of(left_out)}")
-        examples = [Example(one.row.record_id, one.groups, _owner(one.row), one.concepts, one.row.split) for one in found]
+        examples = [Example(one.row.record_id, one.groups, one.row.owner, one.concepts, one.row.split) for one in found]
         drawn = draw_splits(examples, _near(found, settings.near_duplicate_bits), unseen=unseen)
         for one, split, cluster in zip(found, drawn.splits, drawn.clusters, strict=True):
             if not split:
                 detail = f"pictures of its cluster ({cluster}) are held out"
                 left_out.append({"record_id": one.row.record_id, "source": one.source, "reason": "leak", "detail": detail})
-        return _write(folder, found, drawn, left_out, opened, vocabulary, now)
+        return _write(folder, found, drawn, left_out, agreement, opened, vocabulary, now)
 
 
 def _first_of(left_out: Sequence[Mapping[str, str]]) -> str:
@@ -139,14 +144,14 @@ def _usable(
         for source in sources:
             for item in source.items:
                 progress.advance()
-                found = _examined(item, source.name, vocabulary, examiner, kept)
+                found = _examined(item, source, vocabulary, examiner, kept)
                 if isinstance(found, Found):
                     yield found
                 else:
                     left_out.append({"record_id": item.row.record_id, "source": source.name} | found)
 
 
-def _examined(item: Labelled, source: str, vocabulary: Vocabulary, examiner: Examiner, kept: Path) -> Found | dict[str, str]:
+def _examined(item: Labelled, source: Source, vocabulary: Vocabulary, examiner: Examiner, kept: Path) -> Found | dict[str, str]:
     """The picture, or the reason and detail why it is left out."""
     true, unknown = known_labels(item.row, vocabulary)
     unknown = _spelt_out(unknown, vocabulary) - true
@@ -169,14 +174,15 @@ def _examined(item: Labelled, source: str, vocabulary: Vocabulary, examiner: Exa
         file.write_bytes(content)
     return Found(
         item.row,
-        source,
+        source.name,
         file,
         identity,
         seen.perceptual_hash,
         seen.sketch,
         concepts=frozenset(true),
         unknown=frozenset(unknown),
-        groups=frozenset({f"{source}|{item.row.group}"}),
+        by_people=frozenset(vocabulary.by_slug.keys() - unknown) if source.by_people else frozenset(),
+        groups=frozenset({f"{source.name}|{item.row.group}"}),
     )
 
 
@@ -196,12 +202,37 @@ def _in_short(unknown: Collection[str], vocabulary: Vocabulary) -> list[str]:
     return sorted(whole | {slug for slug in unknown if slug.partition(":")[0] not in whole})
 
 
-def _owner(row: CollectionRow) -> str:
-    """Who made the pictures: the institution, where the row names one, not the aggregator."""
-    return row.data_provider or row.provider
+@dataclass
+class Agreement:
+    """How often metadata and people say the same of pictures that both have labelled: counts by (concept, metadata, people)."""
+
+    counts: Counter[tuple[str, bool, bool]] = field(default_factory=Counter)
+
+    def observe(self, one: Found, other: Found) -> None:
+        """Two rows of a picture; nothing is counted unless just one of them is by people."""
+        if bool(one.by_people) == bool(other.by_people):
+            return
+        people, metadata = (one, other) if one.by_people else (other, one)
+        for slug in people.by_people - metadata.unknown:
+            self.counts[slug, slug in metadata.concepts, slug in people.concepts] += 1
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """A line a concept that either calls true: precision and recall of the metadata, people being right."""
+        for slug in sorted({slug for slug, metadata, people in self.counts if metadata or people}):
+            both, only_metadata, only_people = (
+                self.counts[slug, *said] for said in ((True, True), (True, False), (False, True))
+            )
+            yield {
+                "concept": slug,
+                "both": both,
+                "only_metadata": only_metadata,
+                "only_people": only_people,
+                "precision": round(both / (both + only_metadata), 4) if both + only_metadata else "",
+                "recall": round(both / (both + only_people), 4) if both + only_people else "",
+            }
 
 
-def _merged(found: Iterator[Found], left_out: list[dict[str, str]]) -> list[Found]:
+def _merged(found: Iterator[Found], left_out: list[dict[str, str]], agreement: Agreement) -> list[Found]:
     kept: dict[str, Found] = {}
     by_record: dict[str, str] = {}
     for one in found:
@@ -210,12 +241,15 @@ def _merged(found: Iterator[Found], left_out: list[dict[str, str]]) -> list[Foun
             kept[one.image_id] = one
             by_record[one.row.record_id] = one.image_id
             continue
-        true = first.concepts | one.concepts
+        agreement.observe(first, one)
+        decided = first.by_people | one.by_people
+        true = frozenset().union(*((said.concepts & said.by_people) | (said.concepts - decided) for said in (first, one)))
         kept[first.image_id] = replace(
             first,
             row=replace(first.row, split=most_held_out([first.row.split, one.row.split])),
             concepts=true,
             unknown=(first.unknown & one.unknown) - true,
+            by_people=decided,
             groups=first.groups | one.groups,
         )
         detail = f"the same {'picture' if one.image_id == first.image_id else 'record'} as {first.row.record_id}"
@@ -238,6 +272,7 @@ def _write(
     found: Sequence[Found],
     drawn: Splits,
     left_out: Sequence[Mapping[str, str]],
+    agreement: Agreement,
     sources: Sequence[Source],
     vocabulary: Vocabulary,
     now: datetime,
@@ -251,6 +286,8 @@ def _write(
     write_csv(folder / "metadata.csv", COLUMNS, rows)
     write_csv(folder / "left_out.csv", LEFT_OUT, left_out)
     pq.write_table(pa.Table.from_pydict({name: [row[name] for row in rows] for name in COLUMNS}), folder / "dataset.parquet")
+    if agreed := list(agreement.lines()):
+        write_csv(folder / "agreement.csv", AGREEMENT, agreed)
     unknown = _unknown_labels(sources)
     if unknown:
         lines = (dict(zip(UNKNOWN_LABELS, one, strict=True)) for one in unknown)

@@ -104,7 +104,7 @@ def evaluated_model(
         "collection": str(collection_dir),
         "split": chosen,
         **judge(bundle, scores, images.truth, vocabulary, raw=raw),
-        "per_provider": by_provider([row.provider or row.data_provider for row in kept], part),
+        "per_provider": by_provider([row.owner for row in kept], part),
         "unseen": drop_to_unseen(slugs, sides["test"], sides["unseen"]) if set(sides) == set(COMPARED) else None,
         "failures": worst_failures(slugs, part, kept),
     }

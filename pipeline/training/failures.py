@@ -34,7 +34,7 @@ def _first(
         {
             "record_id": rows[picture].record_id,
             "title": rows[picture].title,
-            "provider": rows[picture].provider or rows[picture].data_provider,
+            "provider": rows[picture].owner,
             "concept": slugs[concept],
             "score": round(float(part.scores[picture, concept]), 4),
             "true": [slug for column, slug in enumerate(slugs) if part.truth[picture, column] == 1],

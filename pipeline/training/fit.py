@@ -29,11 +29,13 @@ class Fitted:
     """The network, and grouped out-of-fold scores (n, concepts) of the training pictures.
 
     A score is NaN where the recipe has no network that did not see the picture. `epochs` are those of a `transfer`.
+    `embeddings` (n, width) are the network's of the training pictures, where training has come by them.
     """
 
     network: Any
     out_of_fold: Scores
     epochs: Sequence[Epoch] = ()
+    embeddings: Floats | None = None
 
     def judged(self, truth: npt.NDArray[np.int8]) -> tuple[Scores, npt.NDArray[np.int8]]:
         """Out-of-fold scores, and the truth beside them: unknown (-1) where there is no score."""
@@ -65,8 +67,8 @@ def _folds(train: LabelledImages, recipe: Recipe) -> Iterator[tuple[Rows, Rows]]
 
     # One group for everything says nothing about what belongs together: then every picture stands for itself.
     names, groups = np.unique(train.groups, return_inverse=True)
-    groups = groups if len(names) >= recipe.folds else np.arange(len(train.groups))
-    folds = GroupKFold(n_splits=min(recipe.folds, len(train.groups)), shuffle=True, random_state=recipe.seed)
+    groups = groups if len(names) > 1 else np.arange(len(train.groups))
+    folds = GroupKFold(n_splits=min(recipe.folds, len(np.unique(groups))), shuffle=True, random_state=recipe.seed)
     return folds.split(groups, groups=groups)  # type: ignore[no-any-return]
 
 
@@ -141,7 +143,7 @@ def _scores(network: Any, pixels: npt.NDArray[np.uint8], rows: Rows, batch_size:
 def _fit_heads(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fitted:
     weights = None if recipe.weights == "none" else settings.model_weights_file or "imagenet"
     backbone = networks.frozen_backbone(recipe.backbone, recipe.side_px, weights, layers=recipe.layers, mirror=recipe.mirror)
-    features = _features(backbone, train.pixels, recipe.batch_size, settings)
+    features, embeddings = _features(backbone, train.pixels, recipe.batch_size, settings)
     out_of_fold = np.zeros(train.truth.shape)
     with Progress("training", "folds", settings=settings, total=recipe.folds + 1) as progress:
         for fitted_on, scored in _folds(train, recipe):
@@ -150,7 +152,7 @@ def _fit_heads(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fit
             progress.advance()
         heads = _heads(features, train.truth, recipe)
         progress.advance()
-    return Fitted(networks.with_heads(backbone, heads), out_of_fold)
+    return Fitted(networks.with_heads(backbone, heads), out_of_fold, embeddings=embeddings)
 
 
 def _heads(features: Floats, truth: npt.NDArray[np.int8], recipe: Recipe) -> LinearHeads | KernelHeads:
@@ -166,10 +168,13 @@ def _heads(features: Floats, truth: npt.NDArray[np.int8], recipe: Recipe) -> Lin
     )
 
 
-def _features(backbone: Any, pixels: npt.NDArray[np.uint8], batch_size: int, settings: Settings) -> Floats:
-    parts = []
+def _features(backbone: Any, pixels: npt.NDArray[np.uint8], batch_size: int, settings: Settings) -> tuple[Floats, Floats]:
+    """What the heads see of the pictures, and their embeddings."""
+    features, embeddings = [], []
     with Progress("training", "features", settings=settings, total=len(pixels)) as progress:
         for at in range(0, len(pixels), batch_size):
-            parts.append(np.asarray(backbone.predict_on_batch(pixels[at : at + batch_size])["features"]))
-            progress.advance(len(parts[-1]))
-    return np.concatenate(parts).astype(np.float32)
+            found = backbone.predict_on_batch(pixels[at : at + batch_size])
+            features.append(np.asarray(found["features"], np.float32))
+            embeddings.append(np.asarray(found["embedding"], np.float32))
+            progress.advance(len(features[-1]))
+    return np.concatenate(features), np.concatenate(embeddings)

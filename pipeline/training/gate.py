@@ -1,14 +1,20 @@
 """May a version be released? It is held against the one in force, on the same held-out pictures.
 
 A version is refused when macro average precision falls, when that over providers which no training picture came from
-falls by more than a margin, or when a concept that is published today could not be any more.
+falls by more than a margin, when a concept that is published today could not be any more, or when nothing can be told.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.reporting.metrics import FEWEST_POSITIVES
 from pipeline.training.compare import Judged, compared
+
+NOTHING_TO_JUDGE = (
+    f"whether it is worse cannot be told: no concept that both versions know is true of {FEWEST_POSITIVES} pictures in split "
+    "test of this collection; label more of them"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ def hold_against(new: Mapping[str, Judged], old: Mapping[str, Judged], *, unseen
             continue
         change = compared(new[split], old[split]).get("macro_ap")
         if change is None:
+            if split == "test":
+                reasons.append(NOTHING_TO_JUDGE)
             continue
         figures[split] = change
         if change["difference"] < -margin:

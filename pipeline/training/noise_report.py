@@ -61,7 +61,7 @@ def _line(one: Suspicion, row: CollectionRow) -> dict[str, Any]:
         "score": round(one.score, 4),
         "question": f"is it {one.slug}?" if one.given else f"is it not {one.slug}?",
         "title": row.title,
-        "provider": row.provider,
+        "provider": row.owner,
         "split": row.split,
     }
 
@@ -78,7 +78,7 @@ def _page(
         {
             **asdict(one),
             "record_id": images.record_ids[one.row],
-            "provider": rows[images.record_ids[one.row]].provider,
+            "provider": rows[images.record_ids[one.row]].owner,
             "picture": data_uri(Image.fromarray(images.pixels[one.row])),
         }
         for one in suspicions[:SHOWN]

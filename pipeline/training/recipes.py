@@ -9,7 +9,18 @@ import yaml
 
 from pipeline.errors import CriticalError
 
-KINDS = ("scratch", "frozen", "transfer")
+_OF_ALL = {"kind", "side_px", "batch_size", "folds", "seed"}
+_OF_FROZEN = {"backbone", "weights", "regularisation", "layers", "landmarks", "sharpness", "mirror"}
+_OF_TRANSFER = {
+    "backbone", "weights", "regularisation", "mirror", "epochs", "learning_rate", "networks", "pooling", "dense", "dropout",
+    "head_epochs", "head_learning_rate", "tune_from", "optimizer", "weight_decay", "patience", "loss", "smoothing",
+    "class_weights", "most_per_concept", "fewest_per_concept", "variants", "strength", "single_label", "mixed_precision",
+}  # fmt: skip
+KINDS = {
+    "scratch": _OF_ALL | {"width", "epochs", "learning_rate"},
+    "frozen": _OF_ALL | _OF_FROZEN,
+    "transfer": _OF_ALL | _OF_TRANSFER,
+}
 LOSSES = ("crossentropy", "focal", "asymmetric")
 OPTIMIZERS = ("adamw", "rmsprop", "sgd")
 POOLINGS = ("average", "maximum", "flatten")
@@ -79,9 +90,11 @@ def load_recipe(folder: Path, name: str) -> Recipe:
         recipe = Recipe(name=name, **said | {"layers": tuple(said.get("layers", ()))})
     except (yaml.YAMLError, TypeError, AttributeError) as error:
         raise CriticalError(f"{path}: not a usable recipe ({error})") from error
-    for field, allowed in (("kind", KINDS), ("loss", LOSSES), ("optimizer", OPTIMIZERS), ("pooling", POOLINGS)):
+    for field, allowed in (("kind", tuple(KINDS)), ("loss", LOSSES), ("optimizer", OPTIMIZERS), ("pooling", POOLINGS)):
         if (value := getattr(recipe, field)) not in allowed:
             raise CriticalError(f"{path}: {field} {value!r} is not one of {', '.join(allowed)}")
+    if idle := sorted(said.keys() - KINDS[recipe.kind]):
+        raise CriticalError(f"{path}: a recipe of kind {recipe.kind} makes no use of {', '.join(idle)}; remove it")
     if bool(recipe.backbone) != (recipe.kind != "scratch"):
         raise CriticalError(f"{path}: kind {recipe.kind} goes {'with' if recipe.kind != 'scratch' else 'without'} a backbone")
     return recipe

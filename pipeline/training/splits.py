@@ -59,7 +59,8 @@ def _clusters(examples: Sequence[Example], near: Iterable[tuple[int, int]]) -> t
 
 
 def draw_splits(examples: Sequence[Example], near: Iterable[tuple[int, int]], *, unseen: str | None = None) -> Splits:
-    """What the data say holds. A cluster that they put on two sides keeps the held-out one; its other pictures are left out.
+    """What the data say holds. A cluster that they put on two sides keeps the held-out one; its other pictures are left out,
+    and so are pictures of a provider that is trained on when they belong to one that is never seen.
 
     `near` are pairs of places of examples that look nearly the same. `unseen` names the provider that is never trained on;
     None lets one be chosen where the data name no unseen rows, and an empty name wants none.
@@ -71,12 +72,14 @@ def draw_splits(examples: Sequence[Example], near: Iterable[tuple[int, int]], *,
         unseen = "" if said - {""} else unseen_provider(examples)
     clusters = _clusters(examples, near)
     wanted = [UNSEEN if unseen and example.provider == unseen else example.split for example in examples]
+    never_seen = {example.provider for example, split in zip(examples, wanted, strict=True) if split == UNSEEN}
     of_cluster: dict[str, set[str]] = defaultdict(set)
     for cluster, split in zip(clusters, wanted, strict=True):
         of_cluster[cluster].add(split)
     sides = {cluster: most_held_out(splits) or _drawn(cluster) for cluster, splits in of_cluster.items()}
     splits = tuple(
-        sides[cluster] if split in ("", sides[cluster]) else "" for cluster, split in zip(clusters, wanted, strict=True)
+        side if split == side or (not split and (side != UNSEEN or example.provider in never_seen)) else ""
+        for example, split, side in zip(examples, wanted, (sides[cluster] for cluster in clusters), strict=True)
     )
     return Splits(splits, clusters, unseen)
 

@@ -115,7 +115,8 @@ def train(
     bundle = _stored(engine, store, learned_from, fitted, recipe, name, dataset_id, vocabulary, settings)
     predictor = Predictor(store, bundle)
     files = {row.record_id: row.image_file for row in collection.rows}
-    keep_examples(store, predictor, learned_from.pixels, learned_from.record_ids, learned_from.truth, files)
+    embeddings = fitted.embeddings if fitted.embeddings is not None else predictor.predict(learned_from.pixels).embeddings
+    keep_examples(store, bundle, embeddings, learned_from.record_ids, learned_from.truth, files)
     scored = scores_by_split(predictor, images)
     bundle = replace(bundle, metrics=_figures(scored) | {"cross_validated": _cross_validated(bundle, learned_from, fitted)})
     old = _in_force(engine, store, name)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,32 @@ def test_a_picture_that_comes_twice_is_kept_once_with_the_labels_of_both(built: 
     assert row["concepts"] == "coin;people" and row["not_annotated"] == ""
     left_out = {line["record_id"]: line for line in lines_of(built[0] / "left_out.csv")}
     assert left_out["/2/copy"]["reason"] == "duplicate" and "/1/p3" in left_out["/2/copy"]["detail"]
+
+
+def test_what_people_say_goes_before_metadata_and_how_often_they_agree_is_told(tmp_path: Path) -> None:
+    for name in ("one", "checked/coin", "checked/map"):
+        (tmp_path / name).mkdir(parents=True)
+    lines = []
+    for number in range(8):
+        picture(number).save(tmp_path / f"one/p{number}.jpg", quality=92)
+        lines.append({"record_id": f"/1/p{number}", "image_file": f"p{number}.jpg", "concepts": "coin;people"})
+        people_say = "map" if number < 2 else "coin"
+        if number < 6:
+            shutil.copy(tmp_path / f"one/p{number}.jpg", tmp_path / f"checked/{people_say}/{number}.jpg")
+    write(tmp_path / "one", lines)
+    build(
+        "--collection", tmp_path / "one", "--source", f"folders:{tmp_path / 'checked'}", "--out", tmp_path / "out", var=tmp_path
+    )  # fmt: skip
+    concepts = {row["record_id"]: row["concepts"] for row in lines_of(tmp_path / "out" / "metadata.csv")}
+    assert concepts["/1/p0"] == "map;people" and concepts["/1/p5"] == "coin;people" == concepts["/1/p7"]
+    agreement = {line["concept"]: line for line in lines_of(tmp_path / "out" / "agreement.csv")}
+    assert set(agreement) == {"coin", "map"}  # nobody asked people about people
+    assert (agreement["coin"]["both"], agreement["coin"]["only_metadata"], agreement["coin"]["precision"]) == (
+        "4",
+        "2",
+        "0.6667",
+    )
+    assert (agreement["map"]["only_people"], agreement["map"]["recall"], agreement["map"]["precision"]) == ("2", "0.0", "")
 
 
 def test_what_belongs_to_a_copy_belongs_to_the_picture_that_is_kept(built: tuple[Path, str]) -> None:

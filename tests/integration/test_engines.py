@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from pipeline.model.bundle import load_bundle
-from pipeline.model.engines.kinds import FLOAT, INT8, KERAS, KINDS
+from pipeline.model.engines.kinds import FLOAT, INT8, KERAS, KINDS, NETWORK
 from pipeline.model.engines.record import load_tried
 from pipeline.storage import open_store
 
 KEY = "models/default/1/bundle.json"
-HERE = [name for name, kind in KINDS.items() if kind.lacking() is None]
+HERE = [name for name, kind in KINDS.items() if name != "tensorflow-bf16" and kind.lacking() is None]  # it takes a GPU
 pytestmark = pytest.mark.skipif(not HERE, reason="no library beside Keras is installed: pip install -e '.[engines]'")
 
 
@@ -75,10 +75,10 @@ def test_the_command_tells_of_every_engine_and_keeps_the_choice(tried_var: Path)
         assert name in said
         assert (name in tried.trials) != (f"{name} was not tried: " in said)
     assert all(tried.trials[tried.chosen].images_per_s >= one.images_per_s for one in tried.trials.values() if one.agrees)
-    assert store.exists(f"models/default/1/{FLOAT}") and set(tried.files) <= {FLOAT, INT8}
+    assert store.exists(f"models/default/1/{FLOAT}") and set(tried.files) <= {FLOAT, INT8, NETWORK}
 
 
-@pytest.mark.parametrize("name", [name for name in HERE if KINDS[name].file == FLOAT and "bf16" not in name])
+@pytest.mark.parametrize("name", [name for name in HERE if KINDS[name].file != INT8 and "bf16" not in name])
 def test_an_f32_engine_gives_the_scores_and_embeddings_of_keras(tried_var: Path, looked_at: np.ndarray, name: str) -> None:
     expected, found = predictor(tried_var, KERAS).predict(looked_at), predictor(tried_var, name).predict(looked_at)
     np.testing.assert_allclose(found.raw, expected.raw, atol=1e-4)
@@ -86,7 +86,7 @@ def test_an_f32_engine_gives_the_scores_and_embeddings_of_keras(tried_var: Path,
     np.testing.assert_allclose(found.embeddings, expected.embeddings, atol=1e-3 * np.abs(expected.embeddings).max())
 
 
-@pytest.mark.parametrize("name", [name for name in HERE if KINDS[name].file == FLOAT])
+@pytest.mark.parametrize("name", [name for name in HERE if KINDS[name].file != INT8])
 def test_what_a_picture_is_predicted_depends_on_no_company_with_any_engine(
     tried_var: Path, looked_at: np.ndarray, name: str
 ) -> None:
@@ -98,7 +98,7 @@ def test_what_a_picture_is_predicted_depends_on_no_company_with_any_engine(
     assert (again.predict(others).raw[:8] == together.raw[:8]).all()
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", [name for name in HERE if KINDS[name].file != NETWORK])
 def test_a_task_served_by_another_engine_never_imports_tensorflow(tried_var: Path, name: str) -> None:
     store = open_store((tried_var / "lake").as_uri())
     tried = load_tried(store, load_bundle(store, KEY))
@@ -124,7 +124,9 @@ def test_a_copied_file_that_lost_its_end_serves_nothing(tried_var: Path, tmp_pat
 
     store = open_store((tried_var / "lake").as_uri())
     chosen = next(
-        name for name, one in load_tried(store, load_bundle(store, KEY)).trials.items() if name != KERAS and one.agrees
+        name
+        for name, one in load_tried(store, load_bundle(store, KEY)).trials.items()
+        if name != KERAS and one.agrees and KINDS[name].file != NETWORK
     )
     var = tmp_path / "var"
     shutil.copytree(tried_var / "lake" / "models", var / "lake" / "models")
@@ -132,3 +134,44 @@ def test_a_copied_file_that_lost_its_end_serves_nothing(tried_var: Path, tmp_pat
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(CriticalError, match="is not the file that was tried; make it anew: enrich model bench-engines"):
         predictor(var, chosen)
+
+
+def test_several_devices_share_a_batch_and_what_a_picture_gets_stays_the_same(tried_var: Path) -> None:
+    model = tried_var / "lake" / "models" / "default" / "1" / NETWORK
+    side = load_bundle(open_store((tried_var / "lake").as_uri()), KEY).side_px
+    program = f"""
+import numpy as np, tensorflow
+config = tensorflow.config
+config.set_logical_device_configuration(config.list_physical_devices("CPU")[0], [config.LogicalDeviceConfiguration()] * 3)
+from pipeline.model.engines.with_keras import KerasEngine
+from pipeline.model.engines.with_tensorflow import TensorFlowEngine
+from pipeline.model.runtime import keras
+pixels = np.random.default_rng(0).integers(0, 256, (16, {side}, {side}, 3), np.uint8)
+engine = TensorFlowEngine({str(model)!r}, 16, precision="f32")
+expected = KerasEngine(keras().saving.load_model({str(model)!r}, compile=False)).run(pixels)
+found = engine.run(pixels)
+print([len(rows) for rows in engine._parts], max(float(np.abs(one - other).max()) for one, other in zip(found, expected)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    sizes, _, difference = done.stdout.rpartition(" ")
+    assert sizes == "[6, 5, 5]", done.stderr[-2_000:]
+    assert float(difference) < 1e-3
+
+
+def test_in_bf16_is_what_has_places_and_decisions_stay_near(tried_var: Path, looked_at: np.ndarray) -> None:
+    from pipeline.model.bundle import load_network
+    from pipeline.model.engines.trial import equal_decisions
+    from pipeline.model.engines.with_tensorflow import in_bf16
+
+    store = open_store((tried_var / "lake").as_uri())
+    bundle = load_bundle(store, KEY)
+    network = load_network(store, bundle)
+    quick = in_bf16(network)
+    policies = {layer.__class__.__name__: layer.dtype_policy.name for layer in quick.layers}
+    assert (policies["Conv2D"], policies["Dense"], policies["Rescaling"]) == ("mixed_bfloat16", "float32", "float32")
+    expected, found = (one.predict_on_batch(looked_at) for one in (network, quick))
+    assert np.asarray(found["scores"]).dtype == np.float32
+    difference = np.abs(np.asarray(found["scores"]) - np.asarray(expected["scores"])).max()
+    assert 0 < difference < 0.1  # it does calculate otherwise
+    equal = equal_decisions(bundle, *(bundle.calibrated(np.asarray(one["scores"])) for one in (expected, found)), 0.05)
+    assert equal > 0.95

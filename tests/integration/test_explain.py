@@ -33,7 +33,14 @@ def explained_var(trained_var: Path, small_collection: Path, tmp_path_factory: p
     predictor = predictor_of(var)
     train = training_pictures(small_collection, predictor)
     files = {row.record_id: row.image_file for row in read_collection(small_collection).rows}
-    keep_examples(LocalStore(var / "lake"), predictor, train.pixels, train.record_ids, train.truth, files)
+    keep_examples(
+        LocalStore(var / "lake"),
+        predictor.bundle,
+        predictor.predict(train.pixels).embeddings,
+        train.record_ids,
+        train.truth,
+        files,
+    )
     return var
 
 

@@ -24,6 +24,7 @@ from pipeline.labels.relabel import start_relabel
 from pipeline.model import predictor
 from pipeline.model.bundle import Bundle, ConceptHead, save_bundle
 from pipeline.model.preprocessing import PREPROCESSING_VERSION
+from pipeline.model.runtime import gpus
 from pipeline.reporting import report
 from pipeline.settings import Settings
 from pipeline.vocabulary import load_vocabulary
@@ -219,6 +220,18 @@ def test_a_run_that_was_labelled_before_these_datasets_were_kept_is_reported_wit
     assert report._score_histograms(lake, run) == {}
     assert report._rows(lake, run, "outcomes/stage=images", ("reason",)) is not None
     assert list(report._rows(lake, run, "outcomes/stage=labels", ("reason",))) == []
+
+
+def test_a_worker_without_the_gpu_that_is_demanded_labels_nothing_and_says_what_to_do(
+    settings: Settings, folder: Path, looked_at: list[str]
+) -> None:
+    if gpus():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(CriticalError, match=r"INFERENCE_DEVICE=gpu, and Keras on \w+ sees no GPU.*INFERENCE_DEVICE=any"):
+        labelled(settings.model_copy(update={"inference_device": "gpu"}), folder, "second")
+    assert looked_at == [] and not open_lake(settings).store.exists("runs/run=second/labels.json")
+    labelled(settings, folder, "third")
+    assert open_lake(settings).store.exists("runs/run=third/labels.json")
 
 
 @pytest.mark.parametrize("damage", ["gone", "overwritten"])

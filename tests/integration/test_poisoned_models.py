@@ -1,12 +1,21 @@
 """A poisoned network never becomes a version: registration looks at it first, and says what is wrong."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from pipeline.database import connect, models
 from pipeline.errors import CriticalError
 from pipeline.model.networks import small_network
 from pipeline.model.preprocessing import PREPROCESSING_VERSION
 from pipeline.model.soundness import check_sound
+from pipeline.settings import Settings
+from pipeline.training import steps
+from pipeline.training.dataset import LabelledImages
+from pipeline.training.fit import Fitted
+from pipeline.training.recipes import Recipe
+from tests.conftest import NOW
 
 SIDE, CONCEPTS = 96, 3
 
@@ -51,3 +60,19 @@ def test_a_network_without_an_embedding_is_refused() -> None:
     network = small_network(SIDE, CONCEPTS, width=4)
     with pytest.raises(CriticalError, match="outputs"):
         check(keras.Model(network.input, network.output["scores"]))
+
+
+def test_a_training_that_went_astray_registers_nothing_and_stores_nothing(
+    monkeypatch: pytest.MonkeyPatch, small_collection: Path, tmp_path: Path
+) -> None:
+    def astray(images: LabelledImages, recipe: Recipe, *_: object, **__: object) -> Fitted:
+        network = small_network(recipe.side_px, len(images.slugs), width=4)
+        network.set_weights([np.full_like(weights, np.nan) for weights in network.get_weights()])
+        return Fitted(network, np.full(images.truth.shape, 0.5))
+
+    monkeypatch.setattr(steps, "fit", astray)
+    settings = Settings(var_dir=tmp_path)
+    with pytest.raises(CriticalError, match="not finite"):
+        steps.train(small_collection, "small", "default", settings=settings, now=NOW)
+    assert models.find(connect(settings), "default") is None
+    assert not list((tmp_path / "lake").glob("models/**/*"))

@@ -174,6 +174,17 @@ def test_where_the_chosen_engines_library_is_absent_keras_serves(
     assert open_engine(store, BUNDLE, "auto", AT_ONCE).network.__class__ is FakeNetwork
 
 
+def test_where_the_chosen_engine_cannot_run_the_next_fastest_that_agrees_serves(
+    store: LocalStore, engines: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines["small"].seconds = 0.002  # slower than `quick`, faster than Keras
+    assert tried(store).tried.chosen == "quick"
+    monkeypatch.setitem(kinds.KINDS, "quick", replace(kinds.KINDS["quick"], hindrance=lambda: "it takes a GPU"))
+    assert open_engine(store, BUNDLE, "auto", AT_ONCE) is engines["small"]
+    with pytest.raises(CriticalError, match="INFERENCE_ENGINE quick cannot run here: it takes a GPU"):
+        open_engine(store, BUNDLE, "quick", AT_ONCE)
+
+
 def test_files_are_made_once_and_made_again_for_another_network(store: LocalStore, engines: dict[str, Any]) -> None:
     tried(store)
     places = {name: store.address(f"{BUNDLE.folder}/{name}").removeprefix("file://") for name in (FLOAT, INT8)}

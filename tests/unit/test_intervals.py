@@ -71,3 +71,5 @@ def test_the_first_label_counts_when_it_is_one_of_the_true_ones() -> None:
     scores = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]])
     truth = np.array([[1, 1], [1, 0], [0, 0]], np.int8)
     assert top1_accuracy(scores, truth) == 0.5
+    nobody_looked_at_the_first = np.array([[-1, 1], [1, 0], [0, 0]], np.int8)
+    assert top1_accuracy(scores, nobody_looked_at_the_first) == 0.5

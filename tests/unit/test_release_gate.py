@@ -81,6 +81,12 @@ def test_a_concept_that_is_missing_altogether_counts_as_lost() -> None:
     assert verdict.figures["lost"] == ["map"] and not verdict.allowed
 
 
+def test_where_nothing_can_be_judged_nothing_is_released_by_itself() -> None:
+    nobody_looked = Judged(judged(2, 0.5).bundle, judged(2, 0.5).scores[:3], np.zeros((3, 2), np.int8))
+    (reason,) = against(nobody_looked, Judged(judged(1, 0.5).bundle, nobody_looked.scores, nobody_looked.truth)).reasons
+    assert "cannot be told" in reason and "label more of them" in reason
+
+
 @pytest.mark.parametrize(("margin", "allowed"), [(0.0, False), (0.9, True)])
 def test_unseen_providers_may_become_worse_by_the_margin_only(margin: float, *, allowed: bool) -> None:
     good, bad = judged(2, 0.5), judged(2, 0.9)

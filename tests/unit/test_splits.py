@@ -46,8 +46,9 @@ def test_what_the_data_say_holds_or_the_picture_is_left_out(examples: list[Examp
         if example.split and not split:  # only for the sake of one that is held out
             others = {other.split for other, name in zip(examples, drawn.clusters, strict=True) if name == cluster}
             assert others & {"test", "unseen"} and example.split != "unseen"
-        if not example.split:
-            assert split
+        if not example.split and not split:  # it belongs to a picture of a provider that is never seen, and its own is
+            never = {other.provider for other in examples if other.split == "unseen"} | {drawn.unseen_provider}
+            assert example.provider not in never
 
 
 def some(provider: str, count: int, *concepts: str, start: int = 0) -> list[Example]:
@@ -81,3 +82,12 @@ def test_the_same_data_have_the_same_splits_and_about_one_in_four_is_held_out() 
     one, again = (draw_splits(examples, [], unseen="").splits for _ in range(2))
     assert one == again
     assert 70 <= one.count("test") <= 130
+
+
+def test_a_near_duplicate_of_what_is_never_seen_is_left_out_when_its_own_provider_is_trained_on() -> None:
+    never = [Example(f"n{number}", frozenset(), "Never", frozenset({"coin"})) for number in range(4)]
+    known = [Example(f"k{number}", frozenset(), "Known", frozenset({"coin"})) for number in range(12)]
+    drawn = draw_splits([*never, *known], [(0, 4), (1, 2)], unseen="Never")
+    assert drawn.splits[:4] == ("unseen",) * 4
+    assert drawn.splits[4] == ""  # of a provider that is trained on
+    assert set(drawn.splits[5:]) == {"train", "test"}

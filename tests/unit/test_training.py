@@ -15,8 +15,9 @@ from pipeline.errors import CriticalError
 from pipeline.reporting.thresholds import choose_thresholds, wilson_lower_bound
 from pipeline.settings import Settings
 from pipeline.training.calibration import IDENTITY, logit, platt
-from pipeline.training.dataset import load_images
-from pipeline.training.recipes import load_recipe, on_backbone
+from pipeline.training.dataset import LabelledImages, load_images
+from pipeline.training.fit import _folds
+from pipeline.training.recipes import Recipe, load_recipe, on_backbone
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -170,6 +171,27 @@ def test_a_recipe_that_cannot_be_used_names_its_file(tmp_path: Path, content: st
     (tmp_path / "a.yaml").write_text(content)
     with pytest.raises(CriticalError, match="a.yaml"):
         load_recipe(tmp_path, "a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [("scratch", "landmarks: 20"), ("frozen", "single_label: true"), ("frozen", "loss: focal"), ("transfer", "layers: [a]")],
+)
+def test_a_field_that_a_recipe_of_its_kind_makes_no_use_of_is_refused_by_name(tmp_path: Path, kind: str, field: str) -> None:
+    backbone = "" if kind == "scratch" else "backbone: MobileNetV2\n"
+    (tmp_path / "a.yaml").write_text(GOOD.replace("scratch", kind) + backbone + field)
+    with pytest.raises(CriticalError, match=f"a.yaml: a recipe of kind {kind} makes no use of {field.partition(':')[0]}"):
+        load_recipe(tmp_path, "a")
+
+
+def test_no_group_is_on_both_sides_of_a_fold_even_of_fewer_groups_than_folds() -> None:
+    groups = np.array(["a"] * 9 + ["b"] * 9 + ["c"] * 2)
+    nothing = np.zeros((20, 1, 1, 3), np.uint8)
+    images = LabelledImages(("coin",), nothing, np.zeros((20, 1), np.int8), groups, np.full(20, "train"), ("",) * 20)
+    folds = list(_folds(images, Recipe("r", "scratch", side_px=1, batch_size=1, folds=5, seed=1)))
+    assert len(folds) == 3
+    for fitted_on, scored in folds:
+        assert not set(groups[fitted_on]) & set(groups[scored])
 
 
 def test_an_unknown_recipe_lists_those_that_there_are(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from pipeline.model.engines.port import Engine
 from pipeline.model.engines.with_litert import LiteRTEngine
 from pipeline.model.engines.with_openvino import OpenVINOEngine, has_bf16
+from pipeline.model.engines.with_tensorflow import TensorFlowEngine, lacks_fast_gpu
 
 KERAS, AUTO = "keras", "auto"
-FLOAT, INT8 = "model.tflite", "model-int8.tflite"
+NETWORK, FLOAT, INT8 = "model.keras", "model.tflite", "model-int8.tflite"
 _EQUAL, _EQUAL_INT8 = 0.995, 0.98
 
 
@@ -25,22 +26,28 @@ class Kind:
     package: str
     least_equal: float
     open: Callable[[Path, int], Engine]
-    works_here: Callable[[], bool] = lambda: True
+    hindrance: Callable[[], str | None] = lambda: None
 
     def lacking(self) -> str | None:
         """Why this machine cannot run it, or None."""
         if importlib.util.find_spec(self.module) is None:
             return f"the library {self.package} is not installed: pip install {self.package}"
-        return None if self.works_here() else "this machine's CPU does not calculate in bf16"
+        return self.hindrance()
 
 
-_OPENVINO, _LITERT = ("openvino", "openvino"), ("ai_edge_litert", "ai-edge-litert")
+def _lacks_bf16() -> str | None:
+    return None if has_bf16() else "this machine's CPU does not calculate in bf16"
+
+
+_OPENVINO, _LITERT, _TENSORFLOW = ("openvino", "openvino"), ("ai_edge_litert", "ai-edge-litert"), ("tensorflow", "tensorflow")
 _open_f32, _open_bf16 = partial(OpenVINOEngine, precision="f32"), partial(OpenVINOEngine, precision="bf16")
 
 KINDS: Mapping[str, Kind] = {
     "openvino": Kind(FLOAT, *_OPENVINO, _EQUAL, _open_f32),
-    "openvino-bf16": Kind(FLOAT, *_OPENVINO, _EQUAL, _open_bf16, has_bf16),
+    "openvino-bf16": Kind(FLOAT, *_OPENVINO, _EQUAL, _open_bf16, _lacks_bf16),
     "openvino-int8": Kind(INT8, *_OPENVINO, _EQUAL_INT8, _open_f32),
     "litert": Kind(FLOAT, *_LITERT, _EQUAL, LiteRTEngine),
     "litert-int8": Kind(INT8, *_LITERT, _EQUAL_INT8, LiteRTEngine),
+    "tensorflow": Kind(NETWORK, *_TENSORFLOW, _EQUAL, partial(TensorFlowEngine, precision="f32")),
+    "tensorflow-bf16": Kind(NETWORK, *_TENSORFLOW, _EQUAL, partial(TensorFlowEngine, precision="bf16"), lacks_fast_gpu),
 }

@@ -114,13 +114,16 @@ def digest(path: Path) -> str:
 
 
 def _chosen(tried: Tried | None) -> str:
-    """The engine that was chosen, where this machine has its library."""
+    """The engine that was chosen, or where this machine cannot run it the fastest of the others that agree."""
     if tried is None or tried.chosen == KERAS:
         return KERAS
-    if lack := KINDS[tried.chosen].lacking():
-        log.warning("engine_absent", engine=tried.chosen, problem=lack, instead=KERAS)
-        return KERAS
-    return tried.chosen
+    rates = {name: trial.images_per_s for name, trial in tried.trials.items() if trial.agrees and name != tried.chosen}
+    for name in (tried.chosen, *sorted(rates, key=lambda one: -rates[one]), KERAS):
+        if name == KERAS or KINDS[name].lacking() is None:
+            break
+    if name != tried.chosen:
+        log.warning("engine_absent", engine=tried.chosen, problem=KINDS[tried.chosen].lacking(), instead=name)
+    return name
 
 
 def _command(bundle: Bundle) -> str:

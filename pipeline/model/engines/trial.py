@@ -15,7 +15,7 @@ import structlog
 from pipeline.errors import CriticalError
 from pipeline.model.bundle import Bundle, load_network
 from pipeline.model.engines.convert import write_tflite
-from pipeline.model.engines.kinds import INT8, KERAS, KINDS
+from pipeline.model.engines.kinds import INT8, KERAS, KINDS, NETWORK
 from pipeline.model.engines.port import Engine, Floats, run_in_batches
 from pipeline.model.engines.record import Trial, Tried, digest, load_tried, open_file, save_tried
 from pipeline.model.engines.with_keras import KerasEngine
@@ -51,7 +51,7 @@ def try_engines(
     engines: dict[str, Engine] = {KERAS: KerasEngine(network)}
     skipped = {name: lack for name, kind in KINDS.items() if (lack := kind.lacking())}
     before = load_tried(store, bundle) or Tried(KERAS, {}, {})
-    files = dict(before.files)
+    files = {**before.files, NETWORK: bundle.sha256}
     for name, kind in KINDS.items():
         if name in skipped:
             continue

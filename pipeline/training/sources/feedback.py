@@ -34,7 +34,9 @@ def read_feedback(platform: str, beside: Beside) -> Source:
             said[record_id][slug] = right
     unclear = sum(right is None for right in verdicts.values())
     notes = [f"feedback: {unclear:,} tags were accepted here and rejected there; they are unknown"] if unclear else []
-    return Source(f"feedback:{platform}", _items(said, labels, beside.pictures), len(said), labels.unknown, notes)
+    return Source(
+        f"feedback:{platform}", _items(said, labels, beside.pictures), len(said), labels.unknown, notes, by_people=True
+    )
 
 
 def _items(said: Mapping[str, Mapping[str, bool | None]], labels: Labels, pictures: Pictures) -> Iterator[Labelled]:

@@ -34,7 +34,7 @@ def read_folders(path: Path, beside: Beside) -> Source:
         if slug is None:
             labels.unknown[name] = max(len(files[name]), 1)
     total = sum(len(found) for found in files.values())
-    return Source(f"folders:{path.name}", _items(path, files, slugs, labels), total, labels.unknown, notes)
+    return Source(f"folders:{path.name}", _items(path, files, slugs, labels), total, labels.unknown, notes, by_people=True)
 
 
 def _items(path: Path, files: Mapping[str, list[Path]], slugs: Mapping[str, str | None], labels: Labels) -> Iterator[Labelled]:

@@ -27,7 +27,7 @@ def read_label_studio(path: Path, beside: Beside) -> Source:
     project = read_project(path, labels)
     least = FEWEST_VOTES if beside.fewest_votes is None else beside.fewest_votes
     items = _items(path, project, labels, beside.pictures, least)
-    return Source(f"label-studio:{path.name}", items, len(project.tasks), labels.unknown)
+    return Source(f"label-studio:{path.name}", items, len(project.tasks), labels.unknown, by_people=True)
 
 
 def _items(path: Path, project: Project, labels: Labels, pictures: Pictures, fewest: int) -> Iterator[Labelled]:

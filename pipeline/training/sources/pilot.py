@@ -36,7 +36,7 @@ def read_pilot(path: Path, beside: Beside) -> Source:
     if offered and not several:
         notes.append(f"{path.name}: one category in each row, so all others of a picture are unknown, not false")
     items = _items(path, offered if several else set(), beside.labels(), beside.pictures)
-    return Source(f"pilot:{path.name}", items, total, labels.unknown, notes)
+    return Source(f"pilot:{path.name}", items, total, labels.unknown, notes, by_people=True)
 
 
 def _values(cells: dict[str, str]) -> list[str]:

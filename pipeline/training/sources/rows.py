@@ -49,13 +49,17 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Source:
-    """A named source. `items` may be read once; `unknown_labels` and `notes` are complete when it has been read."""
+    """A named source. `items` may be read once; `unknown_labels` and `notes` are complete when it has been read.
+
+    `by_people`: people have looked at these pictures to say so; what they say goes before what metadata say.
+    """
 
     name: str
     items: Iterable[Labelled]
     total: int | None = None
     unknown_labels: Mapping[str, int] = field(default_factory=Counter)
     notes: Sequence[str] = ()
+    by_people: bool = False
 
 
 def labelled(record_id: str, picture: Picture, concepts: tuple[str, ...], unknown: tuple[str, ...], line: int = 0) -> Labelled:

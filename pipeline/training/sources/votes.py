@@ -46,7 +46,7 @@ def read_votes(path: Path, beside: Beside) -> Source:
     notes = [f"{path.name}: {count:,} tags are passed over: {why}" for why, count in passed.items()]
     least = FEWEST_VOTES if beside.fewest_votes is None else beside.fewest_votes
     items = _items(records, labels, beside.pictures, least)
-    return Source(f"votes:{path.name}", items, len(records), labels.unknown, notes)
+    return Source(f"votes:{path.name}", items, len(records), labels.unknown, notes, by_people=True)
 
 
 def _items(records: Mapping[str, _Record], labels: Labels, pictures: Pictures, fewest: int) -> Iterator[Labelled]:

@@ -26,7 +26,7 @@ def read_zooniverse(path: Path, beside: Beside) -> Source:
     read = read_classifications(path, labels)
     least = FEWEST_VOTES if beside.fewest_votes is None else beside.fewest_votes
     items = _items(path, read, labels, beside.pictures, least)
-    return Source(f"zooniverse:{path.name}", items, len(read.subjects), labels.unknown, read.notes(path))
+    return Source(f"zooniverse:{path.name}", items, len(read.subjects), labels.unknown, read.notes(path), by_people=True)
 
 
 def _items(path: Path, read: Classifications, labels: Labels, pictures: Pictures, fewest: int) -> Iterator[Labelled]:
