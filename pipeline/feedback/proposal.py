@@ -156,6 +156,7 @@ def apply(path: Path, *, settings: Settings, now: datetime) -> tuple[str, int]:
     new = replace(bundle, version=models.next_version(engine, name), heads=heads, metrics=metrics)
     _copy_files(store, bundle, new)
     store.put_bytes(f"{new.folder}/thresholds_proposal.json", json.dumps(proposal, indent=1).encode())
+    store.put_bytes(f"{new.folder}/card.md", _card(bundle, new).encode())
     models.register(
         engine,
         name=name,
@@ -165,8 +166,42 @@ def apply(path: Path, *, settings: Settings, now: datetime) -> tuple[str, int]:
         dataset_id=new.dataset_id,
         metrics=metrics,
         now=now,
+        gate=_gate(bundle, new),
     )
     return name, new.version
+
+
+def _gate(old: Bundle, new: Bundle) -> dict[str, Any]:
+    """The release gate's word, as training keeps it: the network is the same, so only lost concepts stand in the way."""
+    before, after = ({head.slug for head in one.heads if head.thresholds.publish is not None} for one in (old, new))
+    lost, won = sorted(before - after), sorted(after - before)
+    reasons = [f"no longer sure enough to be published, unlike in version {old.version}: {', '.join(lost)}"] if lost else []
+    return {"allowed": not lost, "reasons": reasons, "figures": {"against": old.version, "lost": lost, "won": won}}
+
+
+def _card(old: Bundle, new: Bundle) -> str:
+    """What the version is, for people."""
+    rows = [
+        f"| {one.slug} | " + " | ".join(_written(limit) for limit in (was.publish, one.thresholds.publish)) + " |"
+        for one, was in zip(new.heads, (head.thresholds for head in old.heads), strict=True)
+    ]
+    return "\n".join(
+        [
+            f"# {new.name} {new.version}",
+            "",
+            f"The network and calibration of version {old.version} (its card says how good they are), with thresholds from "
+            "what people have decided: `thresholds_proposal.json` has the counts behind each.",
+            "",
+            "| concept | published from, before | now |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _written(limit: float | None) -> str:
+    return "abstains" if limit is None else f"{limit:.3f}"
 
 
 def _read(path: Path, proposal: Any) -> tuple[str, int, dict[str, Thresholds]]:
@@ -183,6 +218,6 @@ def _read(path: Path, proposal: Any) -> tuple[str, int, dict[str, Thresholds]]:
 def _copy_files(store: ObjectStore, old: Bundle, new: Bundle) -> None:
     """The network and what goes with it, but for `bundle.json`, which comes last."""
     for key in list(store.list(f"{old.folder}/")):
-        if not key.endswith("/bundle.json"):
+        if not key.endswith(("/bundle.json", "/card.md")):
             with store.local_copy(key) as file:
                 store.put_file(f"{bundle_folder(new.name, new.version)}/{key.removeprefix(f'{old.folder}/')}", file)

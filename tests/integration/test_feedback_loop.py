@@ -331,6 +331,15 @@ def test_where_the_precision_is_reached_but_not_surely_the_threshold_stays_and_w
     path = voted(tmp_path / "c.json", lambda concept, score: concept == "coin" and score >= 0.5, every_tenth)
     import_feedback(Wish(path, "crowdheritage"), settings=settings, now=NOW)
     coin, seen_map = propose(settings=settings)["concepts"]
+    file = tmp_path / "proposal.json"
+    file.write_text(json.dumps(propose(settings=settings)))
+    name, version = apply(file, settings=settings, now=NOW)
+    engine = connect(settings)
+    with pytest.raises(CriticalError, match=r"no longer sure enough to be published, unlike in version 1: map"):
+        models.release(engine, name, version)
+    models.release(engine, name, version, override={"by": "me", "why": "people say so"})
+    card = open_lake(settings).store.get_bytes(f"models/{name}/{version}/card.md").decode()
+    assert "| map | 0.500 | abstains |" in card and "of version 1" in card
     assert coin["after"] == coin["before"] and "too few are decided on to be sure" in coin["why"]
     assert seen_map["after"] == {"publish": None, "review": None} and "abstains" in seen_map["why"]
     assert seen_map["published_after"] == 0
