@@ -1,9 +1,12 @@
 """Fit a network by a recipe; every training picture also gets a score from a model that never saw its group."""
 
+import io
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,13 +49,14 @@ class Fitted:
 def fit(train: LabelledImages, recipe: Recipe, settings: Settings, *, resumed_in: Path | None = None) -> Fitted:
     """Train by the recipe; same seed, same data, same result.
 
-    `resumed_in`: a folder in which a long training (`transfer`) keeps how far it is, and goes on from it when it is there.
+    `resumed_in`: a folder in which a long training (`transfer`, the features of `frozen`) keeps how far it is, and goes on
+    from it when it is there.
     """
     make_deterministic(recipe.seed)
     if recipe.kind == "scratch":
         return _fit_small(train, recipe, settings)
     if recipe.kind == "frozen":
-        return _fit_heads(train, recipe, settings)
+        return _fit_heads(train, recipe, settings, resumed_in)
     folds = list(_folds(train, recipe))
     found = transfer(train.pixels, train.truth, folds, recipe, settings, resumed_in=resumed_in)
     if recipe.single_label:
@@ -140,10 +144,10 @@ def _scores(network: Any, pixels: npt.NDArray[np.uint8], rows: Rows, batch_size:
 # --- a frozen backbone with heads in closed form ----------------------------------------------------------------------
 
 
-def _fit_heads(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fitted:
+def _fit_heads(train: LabelledImages, recipe: Recipe, settings: Settings, resumed_in: Path | None) -> Fitted:
     weights = None if recipe.weights == "none" else settings.model_weights_file or "imagenet"
     backbone = networks.frozen_backbone(recipe.backbone, recipe.side_px, weights, layers=recipe.layers, mirror=recipe.mirror)
-    features, embeddings = _features(backbone, train.pixels, recipe.batch_size, settings)
+    features, embeddings = _features(backbone, train.pixels, recipe.batch_size, settings, resumed_in)
     out_of_fold = np.zeros(train.truth.shape)
     with Progress("training", "folds", settings=settings, total=recipe.folds + 1) as progress:
         for fitted_on, scored in _folds(train, recipe):
@@ -168,13 +172,67 @@ def _heads(features: Floats, truth: npt.NDArray[np.int8], recipe: Recipe) -> Lin
     )
 
 
-def _features(backbone: Any, pixels: npt.NDArray[np.uint8], batch_size: int, settings: Settings) -> tuple[Floats, Floats]:
-    """What the heads see of the pictures, and their embeddings."""
-    features, embeddings = [], []
-    with Progress("training", "features", settings=settings, total=len(pixels)) as progress:
-        for at in range(0, len(pixels), batch_size):
-            found = backbone.predict_on_batch(pixels[at : at + batch_size])
-            features.append(np.asarray(found["features"], np.float32))
-            embeddings.append(np.asarray(found["embedding"], np.float32))
-            progress.advance(len(features[-1]))
-    return np.concatenate(features), np.concatenate(embeddings)
+def _features(
+    backbone: Any, pixels: npt.NDArray[np.uint8], batch_size: int, settings: Settings, kept_in: Path | None
+) -> tuple[Floats, Floats]:
+    """What the heads see of the pictures, and their embeddings; with `kept_in`, a folder, from where a kill left off."""
+    with (
+        _kept(kept_in, "features", backbone) as features,
+        _kept(kept_in, "embedding", backbone) as embeddings,
+        Progress("training", "features", settings=settings, total=len(pixels)) as progress,
+    ):
+        done = min(features.rows, embeddings.rows) // batch_size * batch_size  # whole batches
+        features.cut(done)
+        embeddings.cut(done)
+        progress.advance(done)
+        for at in range(done, len(pixels), batch_size):
+            found = _looked_at(backbone, pixels[at : at + batch_size])
+            features.add(found["features"])
+            embeddings.add(found["embedding"])
+            progress.advance(len(found["features"]))
+        return features.read(), embeddings.read()
+
+
+def _looked_at(backbone: Any, pixels: npt.NDArray[np.uint8]) -> dict[str, Floats]:
+    return {name: np.asarray(values, np.float32) for name, values in backbone.predict_on_batch(pixels).items()}
+
+
+class _Rows:
+    """Rows (n, width) of float32 in a file that grows."""
+
+    def __init__(self, file: IO[bytes], width: int) -> None:
+        self._file, self._width = file, width
+
+    @property
+    def rows(self) -> int:
+        """How many are there whole."""
+        return self._file.seek(0, io.SEEK_END) // (4 * self._width)
+
+    def cut(self, rows: int) -> None:
+        """Keep the first."""
+        self._file.truncate(rows * 4 * self._width)
+        self._file.seek(0, io.SEEK_END)
+
+    def add(self, values: Floats) -> None:
+        """More of them."""
+        self._file.write(np.ascontiguousarray(values).tobytes())
+        self._file.flush()
+
+    def read(self) -> Floats:
+        """All of them."""
+        self._file.seek(0)
+        return np.frombuffer(self._file.read(), np.float32).reshape(-1, self._width)
+
+
+@contextmanager
+def _kept(folder: Path | None, name: str, backbone: Any) -> Iterator[_Rows]:
+    width = int(backbone.output[name].shape[-1])
+    if folder is None:
+        with tempfile.TemporaryFile(prefix="enrich-") as file:
+            yield _Rows(file, width)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.f32"
+    path.touch()
+    with path.open("r+b") as file:
+        yield _Rows(file, width)

@@ -1,7 +1,7 @@
 """The label-noise report of a collection: a page to look at, a CSV for reviewers, and a table of concepts."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def report_noise(collection_dir: Path, recipe_name: str, folder: Path, *, settin
     `page.html`, `suspicious.csv` (a doubted label a line, the most doubtful first) and `concepts.csv`. Raises
     CriticalError when the collection or the recipe cannot be used.
     """
-    recipe = load_recipe(settings.recipes_dir, recipe_name)
+    recipe = replace(load_recipe(settings.recipes_dir, recipe_name), networks=0)  # every picture needs a score
     collection = read_collection(collection_dir)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     images = load_images(collection, vocabulary, side_px=recipe.side_px, settings=settings)

@@ -17,6 +17,7 @@ from pipeline.model.bundle import with_broader_scores
 from pipeline.model.runtime import keras
 from pipeline.reporting.truth import label_row
 from pipeline.settings import Settings
+from pipeline.training import fit as fit_module
 from pipeline.training.curves import Epoch, curves_svg
 from pipeline.training.dataset import LabelledImages
 from pipeline.training.fit import fit
@@ -379,6 +380,32 @@ def test_the_registered_network_scores_as_the_heads_on_its_features_do(pictures:
     assert np.isfinite(fitted.out_of_fold).all() and found.shape == (60, 2)
     right = (found > 0.5) == (pictures.truth == 1)
     assert right[pictures.truth >= 0].mean() > 0.9
+
+
+@pytest.mark.usefixtures("tiny")
+def test_features_that_were_computed_before_a_kill_are_not_computed_again(
+    pictures: LabelledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, kind="frozen", layers=("middle",), tune_from="", landmarks=20, batch_size=8)
+    undisturbed = fit(pictures, recipe, settings())
+    looked_at, batches = fit_module._looked_at, []
+
+    def killed_at_the_fourth(backbone: Any, pixels: Any) -> Any:
+        batches.append(len(pixels))
+        if len(batches) == 4:
+            raise KeyboardInterrupt
+        return looked_at(backbone, pixels)
+
+    monkeypatch.setattr(fit_module, "_looked_at", killed_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        fit(pictures, recipe, settings(), resumed_in=tmp_path / "kept")
+    with (tmp_path / "kept" / "features.f32").open("ab") as file:
+        file.write(b"half a row")  # a batch that was cut off while it was written
+    again = fit(pictures, recipe, settings(), resumed_in=tmp_path / "kept")
+    assert batches == [8, 8, 8, 8] + [8, 8, 8, 8, 4]  # 24 of 60 were known
+    np.testing.assert_array_equal(again.out_of_fold, undisturbed.out_of_fold)
+    assert again.embeddings is not None and undisturbed.embeddings is not None
+    np.testing.assert_array_equal(again.embeddings, undisturbed.embeddings)
 
 
 def _rings(random: np.random.Generator) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
