@@ -150,7 +150,13 @@ def _predict(lake: Lake, bundle: Bundle, images: Rows, seen: Seen, settings: Set
             new.setdefault(image["image_id"], image)
     if not new:
         return  # the network is not even loaded
-    predictor = Predictor(lake.store, bundle, at_once=settings.inference_batch, engine=settings.inference_engine)
+    predictor = Predictor(
+        lake.store,
+        bundle,
+        at_once=settings.inference_batch,
+        engine=settings.inference_engine,
+        device=settings.inference_device,
+    )
     batches = read_batches(lake.store, new.values(), size=settings.inference_batch, side_px=bundle.side_px)
     with Progress(STAGE, "images", settings=settings, total=len(new)) as progress:
         for batch, prediction in predicted(batches, predictor):

@@ -17,6 +17,7 @@ from pipeline.model.preprocessing import Pixels
 from pipeline.storage import ObjectStore
 
 Floats = npt.NDArray[np.float32]
+_MOST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Prediction:
 class Predictor:
     """Holds one loaded network; make it inside the task that uses it."""
 
-    def __init__(self, store: ObjectStore, bundle: Bundle, *, at_once: int = 32, engine: str = KERAS) -> None:
-        """`at_once`: how many pictures the network looks at together, always. `engine` and errors as `open_engine`."""
+    def __init__(
+        self, store: ObjectStore, bundle: Bundle, *, at_once: int = 32, engine: str = KERAS, device: str = "any"
+    ) -> None:
+        """`at_once`: how many pictures the network looks at together, always. `engine`, `device`, errors as `open_engine`."""
         self.bundle = bundle
         self._store = store
         self._at_once = at_once
-        self._engine = open_engine(store, bundle, engine, at_once)
+        self._engine = open_engine(store, bundle, engine, at_once, device)
 
     @cached_property
     def network(self) -> Any:
@@ -62,5 +65,7 @@ class Predictor:
             )
         if not (np.isfinite(raw).all() and np.isfinite(embeddings).all()):
             raise PoisonedResultError(f"{name}: scores or embeddings are not finite numbers")
+        if np.abs(embeddings).max(initial=0) > _MOST:
+            raise PoisonedResultError(f"{name}: embeddings beyond ±{_MOST:,.0f}, more than the half precision they are kept in")
         if raw.min(initial=0) < 0 or raw.max(initial=0) > 1:
             raise PoisonedResultError(f"{name}: scores outside 0–1")

@@ -3,11 +3,13 @@
 import base64
 import math
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import structlog
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from pipeline.datasets.lake import Lake
@@ -17,6 +19,8 @@ from pipeline.domain.label import Decision
 SAMPLES = 12
 RELATED_SHOWN = 4
 SHOWN = (Decision.PUBLISH, Decision.REVIEW)  # annotations point to this page: hidden labels are not for everybody
+
+log = structlog.get_logger()
 
 
 def render_page(lake: Lake, run: Run, report: dict[str, Any]) -> str:
@@ -37,18 +41,15 @@ def _samples(lake: Lake, run: Run) -> list[dict[str, Any]]:
     chosen = _chosen(lake, run)
     labels, related = _labels(lake, run, set(chosen)), _related(lake, run, set(chosen))
     places = _picture_places(lake, run, {*chosen, *(other for others in related.values() for other in others)})
+
+    def pictures(record_ids: Iterable[str]) -> Iterator[dict[str, Any]]:
+        for record_id in record_ids:
+            if record_id in places and (picture := _data_uri(lake, *places[record_id])):
+                yield {"record_id": record_id, "picture": picture}
+
     return [
-        {
-            "record_id": record_id,
-            "picture": _data_uri(lake, *places[record_id]),
-            "labels": labels[record_id],
-            "related": [
-                {"record_id": other, "picture": _data_uri(lake, *places[other])}
-                for other in related[record_id]
-                if other in places
-            ],
-        }
-        for record_id in chosen
+        one | {"labels": labels[one["record_id"]], "related": list(pictures(related[one["record_id"]]))}
+        for one in pictures(chosen)
     ]
 
 
@@ -61,7 +62,7 @@ def _chosen(lake: Lake, run: Run) -> list[str]:
         if row["shard_uri"]
     )
     step = max(1, sum(part.rows for part in lake.parts(run, "features")) // SAMPLES)
-    return list(islice(stored, 0, None, step))[:SAMPLES]
+    return list(dict.fromkeys(islice(stored, 0, None, step)))[:SAMPLES]
 
 
 def _picture_places(lake: Lake, run: Run, wanted: set[str]) -> dict[str, tuple[str, int, int]]:
@@ -93,6 +94,13 @@ def _related(lake: Lake, run: Run, chosen: set[str]) -> dict[str, list[str]]:
     return found
 
 
-def _data_uri(lake: Lake, shard_uri: str, offset: int, size: int) -> str:
-    content = lake.store.get_range(shard_uri, offset, size)
+def _data_uri(lake: Lake, shard_uri: str, offset: int, size: int) -> str | None:
+    """None when the shard has gone or is damaged: the report of a run does not depend on a few pictures."""
+    try:
+        content = lake.store.get_range(shard_uri, offset, size)
+    except FileNotFoundError:
+        content = b""
+    if not content.startswith(b"\xff\xd8"):
+        log.warning("picture_unreadable", shard=shard_uri, offset=offset)
+        return None
     return "data:image/jpeg;base64," + base64.b64encode(content).decode()

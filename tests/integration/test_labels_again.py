@@ -25,7 +25,7 @@ from pipeline.model import predictor
 from pipeline.model.bundle import Bundle, ConceptHead, save_bundle
 from pipeline.model.preprocessing import PREPROCESSING_VERSION
 from pipeline.model.runtime import gpus
-from pipeline.reporting import report
+from pipeline.reporting import page, report
 from pipeline.settings import Settings
 from pipeline.vocabulary import load_vocabulary
 from tests.conftest import NOW
@@ -248,6 +248,10 @@ def test_a_corrupt_shard_costs_its_own_pictures_only(settings: Settings, damage:
     assert all(shard.name in row["detail"] for row in found)
     (warned,) = lake.read_json("runs/run=first/labels.json")["checks"][0]["warnings"]
     assert "failed_share" in warned
+    run_stage("suggestions", "runs/run=first/run.json", settings)
+    shown = page._samples(lake, lake.run("runs/run=first/run.json"))  # the report does without its pictures
+    records = {row["record_id"] for image_id, row in before.items() if image_id not in lost}
+    assert shown and {one["record_id"] for one in shown} <= records
 
 
 def test_many_corrupt_shards_block_the_run(settings: Settings) -> None:

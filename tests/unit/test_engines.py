@@ -15,7 +15,7 @@ from pipeline.model.engines import kinds, record, trial
 from pipeline.model.engines.kinds import FLOAT, INT8, KERAS, Kind
 from pipeline.model.engines.port import run_in_batches
 from pipeline.model.engines.record import FILE, Trial, Tried, digest, load_tried, open_engine, save_tried
-from pipeline.model.engines.trial import equal_decisions, try_engines
+from pipeline.model.engines.trial import equal_decisions, equal_of_said, try_engines
 from pipeline.model.preprocessing import PREPROCESSING_VERSION
 from pipeline.storage import LocalStore
 
@@ -183,6 +183,34 @@ def test_where_the_chosen_engine_cannot_run_the_next_fastest_that_agrees_serves(
     assert open_engine(store, BUNDLE, "auto", AT_ONCE) is engines["small"]
     with pytest.raises(CriticalError, match="INFERENCE_ENGINE quick cannot run here: it takes a GPU"):
         open_engine(store, BUNDLE, "quick", AT_ONCE)
+
+
+def test_where_a_gpu_is_demanded_an_engine_for_cpus_never_serves(store: LocalStore, engines: dict[str, Any]) -> None:
+    assert tried(store).tried.chosen == "quick"
+    assert open_engine(store, BUNDLE, "auto", AT_ONCE, "gpu").network.__class__ is FakeNetwork
+    with pytest.raises(CriticalError, match="INFERENCE_ENGINE quick is for CPUs, and INFERENCE_DEVICE=gpu: take one of keras"):
+        open_engine(store, BUNDLE, "quick", AT_ONCE, "gpu")
+
+
+def test_an_engine_that_fails_at_its_first_picture_is_passed_over_with_its_own_words(
+    store: LocalStore, engines: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: Any) -> Any:
+        raise RuntimeError("out of memory while compiling")
+
+    monkeypatch.setattr(engines["quick"], "run", failing)
+    outcome = tried(store)
+    assert outcome.tried.chosen == "small" and "quick" not in outcome.tried.trials
+    assert "out of memory while compiling" in outcome.skipped["quick"]
+
+
+def test_an_engine_that_says_no_to_everything_does_not_agree_though_most_pairs_are_noes(store: LocalStore) -> None:
+    expected = np.full((1_000, 2), 0.01, np.float32)
+    expected[:4, 0] = 0.95  # what is published
+    nothing = np.full((1_000, 2), 0.01, np.float32)
+    assert equal_decisions(BUNDLE, expected, nothing, FLOOR) == 0.998
+    assert equal_of_said(BUNDLE, expected, nothing) == 0.0
+    assert equal_of_said(BUNDLE, expected, expected) == 1.0 == equal_of_said(BUNDLE, nothing, nothing)
 
 
 def test_files_are_made_once_and_made_again_for_another_network(store: LocalStore, engines: dict[str, Any]) -> None:

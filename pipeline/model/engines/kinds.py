@@ -26,6 +26,7 @@ class Kind:
     package: str
     least_equal: float
     open: Callable[[Path, int], Engine]
+    on_gpu: bool = False
     hindrance: Callable[[], str | None] = lambda: None
 
     def lacking(self) -> str | None:
@@ -41,13 +42,14 @@ def _lacks_bf16() -> str | None:
 
 _OPENVINO, _LITERT, _TENSORFLOW = ("openvino", "openvino"), ("ai_edge_litert", "ai-edge-litert"), ("tensorflow", "tensorflow")
 _open_f32, _open_bf16 = partial(OpenVINOEngine, precision="f32"), partial(OpenVINOEngine, precision="bf16")
+_tensorflow_bf16 = partial(TensorFlowEngine, precision="bf16")
 
 KINDS: Mapping[str, Kind] = {
     "openvino": Kind(FLOAT, *_OPENVINO, _EQUAL, _open_f32),
-    "openvino-bf16": Kind(FLOAT, *_OPENVINO, _EQUAL, _open_bf16, _lacks_bf16),
+    "openvino-bf16": Kind(FLOAT, *_OPENVINO, _EQUAL, _open_bf16, hindrance=_lacks_bf16),
     "openvino-int8": Kind(INT8, *_OPENVINO, _EQUAL_INT8, _open_f32),
     "litert": Kind(FLOAT, *_LITERT, _EQUAL, LiteRTEngine),
     "litert-int8": Kind(INT8, *_LITERT, _EQUAL_INT8, LiteRTEngine),
-    "tensorflow": Kind(NETWORK, *_TENSORFLOW, _EQUAL, partial(TensorFlowEngine, precision="f32")),
-    "tensorflow-bf16": Kind(NETWORK, *_TENSORFLOW, _EQUAL, partial(TensorFlowEngine, precision="bf16"), lacks_fast_gpu),
+    "tensorflow": Kind(NETWORK, *_TENSORFLOW, _EQUAL, partial(TensorFlowEngine, precision="f32"), on_gpu=True),
+    "tensorflow-bf16": Kind(NETWORK, *_TENSORFLOW, _EQUAL, _tensorflow_bf16, on_gpu=True, hindrance=lacks_fast_gpu),
 }

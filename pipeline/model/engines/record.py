@@ -26,12 +26,14 @@ log = structlog.get_logger()
 @dataclass(frozen=True)
 class Trial:
     """How an engine did on a version: its rate, the share of (picture, concept) pairs that it decides as Keras does, the
-    largest difference of a calibrated score, and whether that is near enough for it to serve."""
+    largest difference of a calibrated score, whether that is near enough for it to serve, and the share of equal decisions
+    among the pairs that either of the two publishes or asks people about."""
 
     images_per_s: float
     equal_decisions: float
     largest_difference: float
     agrees: bool
+    equal_of_said: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,20 +69,24 @@ def save_tried(store: ObjectStore, bundle: Bundle, tried: Tried) -> str:
     return key
 
 
-def open_engine(store: ObjectStore, bundle: Bundle, name: str, at_once: int) -> Engine:
+def open_engine(store: ObjectStore, bundle: Bundle, name: str, at_once: int, device: str = "any") -> Engine:
     """The engine of this name for `at_once` pictures; `auto` is the one that was chosen for the version, else Keras.
 
-    Raises CriticalError that says what to do when the engine is unknown, its library is absent, it was not tried on this
-    version, it does not agree with Keras, or its file is not the one that was tried.
+    `device`: with `gpu` only engines that use one. Raises CriticalError that says what to do when the engine is unknown or
+    for CPUs alone, its library is absent, it was not tried on this version, it does not agree with Keras, or its file is not
+    the one that was tried.
     """
     tried = None if name == KERAS else load_tried(store, bundle)
     if name == AUTO:
-        name = _chosen(tried)
+        name = _chosen(tried, device)
     if name == KERAS:
         return KerasEngine(load_network(store, bundle))
     kind = KINDS.get(name)
     if kind is None:
         raise CriticalError(f"INFERENCE_ENGINE {name} is none of {', '.join((AUTO, KERAS, *KINDS))}")
+    if device == "gpu" and not kind.on_gpu:
+        able = ", ".join((KERAS, *(other for other, one in KINDS.items() if one.on_gpu)))
+        raise CriticalError(f"INFERENCE_ENGINE {name} is for CPUs, and INFERENCE_DEVICE=gpu: take one of {able}")
     if lack := kind.lacking():
         raise CriticalError(f"INFERENCE_ENGINE {name} cannot run here: {lack}")
     if tried is None or name not in tried.trials:
@@ -113,16 +119,18 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _chosen(tried: Tried | None) -> str:
+def _chosen(tried: Tried | None, device: str) -> str:
     """The engine that was chosen, or where this machine cannot run it the fastest of the others that agree."""
     if tried is None or tried.chosen == KERAS:
         return KERAS
     rates = {name: trial.images_per_s for name, trial in tried.trials.items() if trial.agrees and name != tried.chosen}
     for name in (tried.chosen, *sorted(rates, key=lambda one: -rates[one]), KERAS):
-        if name == KERAS or KINDS[name].lacking() is None:
+        if name == KERAS or ((KINDS[name].on_gpu or device != "gpu") and KINDS[name].lacking() is None):
             break
     if name != tried.chosen:
-        log.warning("engine_absent", engine=tried.chosen, problem=KINDS[tried.chosen].lacking(), instead=name)
+        log.warning(
+            "engine_absent", engine=tried.chosen, problem=KINDS[tried.chosen].lacking() or "it is for CPUs", instead=name
+        )
     return name
 
 

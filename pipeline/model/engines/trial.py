@@ -24,6 +24,7 @@ from pipeline.storage import ObjectStore
 
 ROUNDS = 3  # in turn, so that a busy moment of the machine meets all
 ROUND_S = 2.0
+EQUAL_OF_SAID = 0.8  # at least, of all engines
 
 log = structlog.get_logger()
 
@@ -64,8 +65,8 @@ def try_engines(
         except CriticalError:
             raise
         except Exception as error:  # noqa: BLE001  each library has its own; a network that it cannot do is no fault here
-            skipped[name] = f"it cannot run this network: {' '.join(str(error).split())[:300]}"
-    trials = _trials(bundle, engines, pictures, at_once, floor)
+            skipped[name] = _cannot(error)
+    trials = _trials(bundle, engines, pictures, at_once, floor, skipped)
     serving = {name: trial.images_per_s for name, trial in trials.items() if trial.agrees}
     tried = Tried(max(serving, key=serving.__getitem__), trials, files)
     save_tried(store, bundle, tried)
@@ -84,26 +85,48 @@ def _made(store: ObjectStore, bundle: Bundle, network: Any, name: str, calibrati
         return digest(path)
 
 
-def _trials(bundle: Bundle, engines: Mapping[str, Engine], pictures: Pixels, at_once: int, floor: float) -> dict[str, Trial]:
+def _trials(
+    bundle: Bundle, engines: Mapping[str, Engine], pictures: Pixels, at_once: int, floor: float, skipped: dict[str, str]
+) -> dict[str, Trial]:
+    """Of the engines that can run the network; the others are added to `skipped`."""
     scores = {}
     for name, engine in engines.items():
         log.info("comparing_decisions", engine=name, pictures=len(pictures))
-        scores[name] = bundle.calibrated(run_in_batches(engine, pictures, at_once)[0])
-    rates = _rates(engines, pictures[:at_once])
-    return {
-        name: Trial(
+        try:
+            scores[name] = bundle.calibrated(run_in_batches(engine, pictures, at_once)[0])
+        except Exception as error:
+            if name == KERAS:
+                raise
+            skipped[name] = _cannot(error)
+    rates = _rates({name: engines[name] for name in scores}, pictures[:at_once])
+    trials = {}
+    for name, found in scores.items():
+        equal, of_said = equal_decisions(bundle, scores[KERAS], found, floor), equal_of_said(bundle, scores[KERAS], found)
+        trials[name] = Trial(
             images_per_s=round(rates[name], 1),
-            equal_decisions=(equal := equal_decisions(bundle, scores[KERAS], found, floor)),
+            equal_decisions=equal,
             largest_difference=round(float(np.nan_to_num(np.abs(found - scores[KERAS]), nan=1.0).max()), 6),
-            agrees=name == KERAS or equal >= KINDS[name].least_equal,
+            agrees=name == KERAS or (equal >= KINDS[name].least_equal and of_said >= EQUAL_OF_SAID),
+            equal_of_said=of_said,
         )
-        for name, found in scores.items()
-    }
+    return trials
+
+
+def _cannot(error: Exception) -> str:
+    return f"it cannot run this network: {' '.join(str(error).split())[:300]}"
 
 
 def equal_decisions(bundle: Bundle, expected: Floats, found: Floats, floor: float) -> float:
     """The share of calibrated scores (n, concepts) that lie between the same thresholds; one that is no number never does."""
     return float((_levels(bundle, expected, floor) == _levels(bundle, found, floor))[np.isfinite(found)].sum() / found.size)
+
+
+def equal_of_said(bundle: Bundle, expected: Floats, found: Floats) -> float:
+    """As `equal_decisions`, of the pairs that either would publish or review; 1 where there is none. Most pairs are plain
+    noes, and an engine that says no to everything would be right of them."""
+    first, second = _levels(bundle, expected, np.inf), _levels(bundle, np.nan_to_num(found), np.inf)
+    said = (first > 0) | (second > 0)
+    return round(float((first == second)[said].mean()), 4) if said.any() else 1.0
 
 
 def _levels(bundle: Bundle, scores: Floats, floor: float) -> npt.NDArray[np.int64]:
