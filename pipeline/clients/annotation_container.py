@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from pipeline.clients.annotation_posting import AmbiguousError
-from pipeline.clients.http import ApiSession, error_text, parsed
+from pipeline.clients.http import ApiSession, error_text, parsed, succeeded
 from pipeline.errors import CriticalError, PermanentError, TransientError
 from pipeline.settings import Settings
 
@@ -55,7 +55,7 @@ class ContainerClient:
             raise AmbiguousError(str(error)) from None
         if reply.status_code == 201 and reply.headers.get("Location"):
             return urljoin(self._url, reply.headers["Location"])
-        if reply.ok or reply.status_code >= 500:
+        if succeeded(reply) or reply.status_code >= 500:
             raise AmbiguousError(f"POST {self._url}: HTTP {reply.status_code}, and no word of where it is")
         raise self._refusal(reply, f"POST {self._url}")
 
@@ -89,9 +89,9 @@ class ContainerClient:
             reply = self._api.request(method, self._path(uri), headers={**headers, **etag}, **options)
             if reply.status_code != 412:
                 break
-        if not reply.ok and reply.status_code not in _NOT_THERE:
+        if not succeeded(reply) and reply.status_code not in _NOT_THERE:
             raise self._refusal(reply, f"{method} {uri}")
-        return reply.ok
+        return succeeded(reply)
 
     def _contained(self) -> Iterator[dict[str, Any]]:
         """Every annotation of the container, page by page; a page may be in the collection, or be named there (§4.2)."""
@@ -113,7 +113,7 @@ class ContainerClient:
         reply = self._api.request("GET", self._path(uri), broken=lambda reply: parsed(reply) is None)
         if reply.status_code in _NOT_THERE:
             return None
-        if not reply.ok:
+        if not succeeded(reply):
             raise self._refusal(reply, f"GET {uri}")
         return reply
 

@@ -1,6 +1,7 @@
 """Many annotations at once: one event loop, as many requests under way as the server bears, within its rate limit."""
 
 import asyncio
+import random
 import threading
 import time
 from collections import deque
@@ -33,7 +34,8 @@ class Door(Generic[Reply]):
     """How one server is posted to.
 
     `headers` is called before each request and may raise; `understand` makes of an answer what it means, or raises it;
-    `renew` is called once for a request that is answered 401. `scrub` takes secrets out of a text. `waits`: for a quota that
+    `renew` is called once for a request that is answered 401, with
+    the headers that were refused. `scrub` takes secrets out of a text. `waits`: for a quota that
     is used up (429).
     """
 
@@ -42,7 +44,7 @@ class Door(Generic[Reply]):
     timeout_s: float
     headers: Callable[[], Mapping[str, str]]
     understand: Callable[[requests.Response], Reply]
-    renew: Callable[[], None]
+    renew: Callable[[Mapping[str, str]], None]
     scrub: Callable[[str], str]
     waits: bool
 
@@ -103,17 +105,19 @@ class Poster(Generic[Reply]):
         """A quota that is used up is waited for; a token that the server does not know is fetched anew, once."""
         is_renewed, waits = False, 0
         while True:
-            reply = await self._once(body, refused)
+            reply, sent = await self._once(body, refused)
             if reply.status_code == 429 and self._door.waits and waits < MOST_QUOTA_WAITS:
                 waits += 1
-                await asyncio.sleep(RateLimit.of(reply.headers).seconds_to_reset())
+                limit = RateLimit.of(reply.headers)
+                await asyncio.sleep(limit.seconds_to_reset() if limit.reset_s is not None else 2**waits + random.random())
             elif reply.status_code == 401 and not is_renewed:
                 is_renewed = True
-                self._door.renew()
+                self._door.renew(sent)
             else:
                 return self._door.understand(reply)
 
-    async def _once(self, body: bytes, refused: list[EnrichmentError]) -> requests.Response:
+    async def _once(self, body: bytes, refused: list[EnrichmentError]) -> tuple[requests.Response, Mapping[str, str]]:
+        """The answer, and the headers that were sent."""
         await self._slots.take()
         try:
             if refused:
@@ -126,7 +130,7 @@ class Poster(Generic[Reply]):
         finally:
             self._slots.give()
 
-    async def _sent(self, body: bytes, refused: list[EnrichmentError]) -> requests.Response:
+    async def _sent(self, body: bytes, refused: list[EnrichmentError]) -> tuple[requests.Response, Mapping[str, str]]:
         try:
             headers = {**self._door.headers(), "Content-Type": "application/json"}
         except EnrichmentError as error:  # nothing has been sent, and it would be no better for the next one
@@ -148,11 +152,11 @@ class Poster(Generic[Reply]):
             raise AmbiguousError(message) from None
         self._lost = 0
         self._pace.observe(RateLimit.of(reply.headers), time.monotonic())
-        if reply.status == 429 or reply.status >= 500:
+        if reply.status in (423, 429) or reply.status >= 500:
             self._slots.slow_down(started)
         else:
             self._slots.speed_up()
-        return _as_response(reply, content)
+        return _as_response(reply, content), headers
 
     def _connections(self) -> aiohttp.ClientSession:
         if self._session is None:

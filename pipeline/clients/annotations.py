@@ -10,7 +10,7 @@ from typing import Any
 import requests
 
 from pipeline.clients.annotation_posting import AmbiguousError, Door, Poster
-from pipeline.clients.http import ApiSession, error_text, parsed
+from pipeline.clients.http import ApiSession, error_text, parsed, succeeded
 from pipeline.domain.identifiers import annotation_number
 from pipeline.errors import CriticalError, EnrichmentError, PermanentError, TransientError
 from pipeline.settings import Settings
@@ -160,7 +160,7 @@ class AnnotationClient:
         """A call with a token; one that the server does not know any more is fetched anew, once (contract §10)."""
         reply = self._api.request(method, path, **options)
         if reply.status_code == 401:
-            self._tokens.forget()
+            self._tokens.forget(reply.request.headers)
             reply = self._api.request(method, path, **options)
         return reply
 
@@ -173,7 +173,7 @@ class AnnotationClient:
 
     def _check(self, reply: requests.Response, what: str) -> None:
         """Raise what a refusal of a call that may be repeated means."""
-        if reply.ok:
+        if succeeded(reply):
             return
         message = self._api.scrub(f"{what}: HTTP {reply.status_code} {error_text(reply)}".strip())
         if reply.status_code in (401, 403) or reply.is_redirect:
@@ -190,11 +190,11 @@ class AnnotationClient:
         if reply.status_code == 400 and (found := DUPLICATE.search(text)):
             return Duplicate(tuple(part.strip() for part in found.group(1).split(",") if part.strip()))
         message = f"HTTP {reply.status_code} {text}".strip()
-        if reply.status_code in (401, 403):
+        if reply.status_code in (401, 403) or reply.is_redirect:
             raise CriticalError(f"the Annotation API refuses our account: {message}")
         if reply.status_code in (423, 429):
             raise TransientError(message)
-        if reply.status_code >= 500 or reply.ok:
+        if reply.status_code >= 500 or reply.status_code < 400:
             raise AmbiguousError(message)
         raise PermanentError(message)
 
@@ -253,10 +253,11 @@ class _Tokens:
                 self._expires = time.monotonic() + max(lifetime, REFRESH_BEFORE_S + lifetime / 2)
             return self._token
 
-    def forget(self) -> None:
-        """Fetch a new token next time."""
+    def forget(self, refused: Mapping[str, str]) -> None:
+        """Fetch a new token next time, unless that has been done since the request with these headers was sent."""
         with self._lock:
-            self._expires = 0.0
+            if refused.get("Authorization") == f"Bearer {self._token}":
+                self._expires = 0.0
 
     def subject(self) -> str:
         """The account's id, read from the token without checking it: the server does that."""

@@ -167,6 +167,11 @@ def refusal(message: str, reply: requests.Response) -> CriticalError:
     return error
 
 
+def succeeded(reply: requests.Response) -> bool:
+    """Was it done? `Response.ok` is also true of a redirect, behind which nothing was done."""
+    return 200 <= reply.status_code < 300
+
+
 def parsed(reply: requests.Response) -> dict[str, Any] | None:
     """The reply's JSON object, or None when it is anything else (HTML from a gateway, a truncated body)."""
     try:

@@ -1,6 +1,7 @@
 """The Europeana target: one semantic tag per record and concept, created once, duplicates recognised."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -124,13 +125,19 @@ class EuropeanaTarget:
         return Settled(row["id"], ends, error=row["last_error"])
 
     def _duplicate(self, row: Mapping[str, Any], numbers: tuple[str, ...]) -> Settled:
+        standing = []
         try:
             for number in numbers:
-                if self._is_ours(number):
-                    return Settled(row["id"], State.SENT, f"{ANNOTATION_BASE}/{number}")
+                with suppress(PermanentError):  # it was deleted, which the check for duplicates may learn late
+                    if self._client.is_ours(number):
+                        return Settled(row["id"], State.SENT, f"{ANNOTATION_BASE}/{number}")
+                    standing.append(number)
         except TransientError as error:  # whose tag it is will be asked again
             return Settled(row["id"], State.SENDING, error=str(error))
-        theirs = f"{ANNOTATION_BASE}/{numbers[0]}" if numbers else None
+        if numbers and not standing:
+            gone = ", ".join(numbers)
+            return Settled(row["id"], State.PLANNED, error=f"taken for a duplicate of what was deleted ({gone}): tried later")
+        theirs = f"{ANNOTATION_BASE}/{standing[0]}" if standing else None
         return Settled(row["id"], State.DUPLICATE, theirs, "somebody else's tag says the same")
 
     def _is_ours(self, number: str) -> bool:

@@ -19,7 +19,7 @@ from pipeline.domain.annotation import as_request
 from pipeline.domain.identifiers import run_key
 from pipeline.errors import CriticalError
 from pipeline.publish import europeana, with_hidden
-from pipeline.publish.proposals import Action, Planner, Proposal, planners
+from pipeline.publish.proposals import Action, Planner, Proposal, planners, updates_leave
 from pipeline.settings import Settings
 
 SAMPLES = 20
@@ -56,7 +56,7 @@ def preview_publication(
         for planner in planners(lake, lake.run(key), engine, settings, approved=approved):
             for one in planner.proposals():
                 found.counts[_row_of(planner, one)] += 1
-                if one.action in (Action.SEND, Action.UPDATE):
+                if one.action == Action.SEND or (one.action == Action.UPDATE and updates_leave(planner.kind, settings)):
                     document = _document(planner, one, settings, now)
                     found.documents += 1
                     if len(found.samples) < samples:

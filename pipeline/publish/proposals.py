@@ -227,6 +227,12 @@ def targets(settings: Settings) -> dict[str, str]:
     return found
 
 
+def updates_leave(kind: str, settings: Settings) -> bool:
+    """Is a statement that stands there changed there when a later run vouches for it? An annotation names the run that
+    does, once that has a public page; else nothing would change."""
+    return kind != with_hidden.KIND and bool(settings.public_base_url)
+
+
 def is_sendable(kind: str, label: Row) -> bool:
     """Does a target get this label? WITH what stays hidden but may leave, the others what is published."""
     wanted = Decision.HIDDEN if kind == with_hidden.KIND else Decision.PUBLISH

@@ -130,8 +130,10 @@ class Sender:
                 self._wait_until_known()
             for at in range(0, len(group), CLAIM):
                 outcomes = self._settled(work, group[at : at + CLAIM], (state,))
-                done = sum(outcome.state != state for outcome in outcomes)
-                self.counts.extra[name] += done
+                done = [outcome for outcome in outcomes if outcome.state != state]
+                # One that is gone or that the platform refused to change has been dealt with, but was not updated.
+                failed = [one for one in done if state == State.UPDATING and (one.state != State.SENT or one.error)]
+                self.counts.extra[name] += len(done) - len(failed)
                 if not done:
                     return
 

@@ -29,7 +29,7 @@ from pipeline.datasets.stage import (
 from pipeline.domain.identifiers import annotation_canonical, is_item
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.publish import container, europeana, with_hidden
-from pipeline.publish.proposals import LABEL_COLUMNS, Action, Planner, is_sendable, planners
+from pipeline.publish.proposals import LABEL_COLUMNS, Action, Planner, is_sendable, planners, updates_leave
 from pipeline.publish.sender import open_sender
 from pipeline.settings import Settings
 from pipeline.vocabulary import Vocabulary, load_vocabulary
@@ -86,8 +86,7 @@ def plan_approved(run_key: str, *, settings: Settings, now: datetime) -> list[st
 
 def _bring(planner: Planner, settings: Settings, now: datetime) -> None:
     """Write the proposals into the ledger."""
-    # An annotation names the run that vouches for it, once that has a public page; else nothing would change there.
-    updated = State.UPDATING if planner.kind != with_hidden.KIND and settings.public_base_url else State.SENT
+    updated = State.UPDATING if updates_leave(planner.kind, settings) else State.SENT
     states = {
         Action.SEND: State.PLANNED,
         Action.HOLD: State.HELD,

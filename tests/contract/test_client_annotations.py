@@ -19,9 +19,11 @@ import pytest
 import requests
 
 from pipeline.clients.annotations import AmbiguousError, AnnotationClient, Created, Duplicate
+from pipeline.database.ledger import State
 from pipeline.domain.annotation import as_request, tag_annotation
 from pipeline.domain.identifiers import annotation_number
 from pipeline.errors import CriticalError, EnrichmentError, PermanentError, TransientError
+from pipeline.publish.europeana import EuropeanaTarget
 from pipeline.sandbox import SandboxOptions
 from pipeline.sandbox.process import SandboxProcess, free_port
 from pipeline.settings import Settings
@@ -31,13 +33,17 @@ SECRET = "a-secret-that-nobody-may-see"
 
 
 def client_at(url: str, **changes: Any) -> AnnotationClient:
+    return AnnotationClient(settings_at(url, **changes))
+
+
+def settings_at(url: str, **changes: Any) -> Settings:
     defaults: dict[str, Any] = {
         "europeana_api_url": f"{url}/europeana",
         "europeana_auth_url": f"{url}/auth",
         "annotation_client_id": "sandbox",
         "annotation_client_secret": "sandbox",
     }
-    return AnnotationClient(Settings(_env_file=None, **(defaults | changes)))
+    return Settings(_env_file=None, **(defaults | changes))
 
 
 def tag(record_id: str, body_uri: str = PAINTING) -> dict[str, Any]:
@@ -330,6 +336,50 @@ def test_a_client_that_is_closed_keeps_nothing_open_and_can_be_used_again(sandbo
         created(client, f"/90402/closed_{number}")
         client.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_behind_a_redirect_nothing_was_done_and_the_address_is_to_be_checked() -> None:
+    def moved(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        if "openid" in handler.path:
+            return answer(handler, 200, token())
+        handler.send_response(301)
+        handler.send_header("Location", "/elsewhere")
+        handler.send_header("Content-Length", "0")
+        return handler.end_headers()
+
+    with listening(moved) as url:
+        for call in (lambda: client_at(url).create(tag("/1/a")), lambda: client_at(url).delete("7")):
+            with pytest.raises(CriticalError, match="HTTP 301"):
+                call()
+
+
+def test_many_requests_that_are_refused_for_one_old_token_fetch_one_new_one() -> None:
+    handed_out: list[str] = []
+
+    def forgetful(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        if "openid" in handler.path:
+            signed = jwt.encode({"sub": "me", "number": len(handed_out)}, "k" * 32, algorithm="HS256")
+            handed_out.append(signed)
+            answer(handler, 200, json.dumps({"access_token": signed, "expires_in": 300}).encode())
+        elif handler.headers["Authorization"] == f"Bearer {handed_out[0]}":
+            time.sleep(0.1)  # all of them are under way by then
+            answer(handler, 401, b"{}")
+        else:
+            answer(handler, 201, b'{"id": "http://data.europeana.eu/annotation/7"}')
+
+    with listening(forgetful) as url:
+        replies = client_at(url).create_all([[tag(f"/1/{number}")] for number in range(20)])
+    assert all(isinstance(reply, Created) for (reply,) in replies) and len(handed_out) == 2
+
+
+def test_a_duplicate_of_what_was_deleted_meanwhile_is_tried_again_later() -> None:
+    def late(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        answer(handler, *((200, token()) if "openid" in handler.path else (410, b'{"error": "deleted"}')))
+
+    with listening(late) as url:
+        target = EuropeanaTarget(settings_at(url))
+        settled = target._duplicate({"id": 1}, ("12",))
+    assert settled.state == State.PLANNED and "12" in (settled.error or "")
 
 
 def test_a_quota_is_used_up_in_each_window_and_never_overstepped(start_sandbox: Callable[..., SandboxProcess]) -> None:

@@ -18,6 +18,8 @@ from pipeline.datasets.lake import open_lake
 from pipeline.sandbox.process import SandboxProcess, free_port
 from tests.integration.archive import environment_of, record_ids, serve_archive, settings_for, true_ids
 
+pytestmark = pytest.mark.alone
+
 DAG_ID = "enrich_nightly_archive"
 SOURCE = """
 name: archive

@@ -15,6 +15,8 @@ from pipeline.domain.annotation import annotation_errors
 from pipeline.sandbox.process import free_port
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.alone
+
 REAL = ROOT.parent / "shared" / "images"
 WEIGHTS = ROOT.parent / "shared" / "weights" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 FILES = (

@@ -20,6 +20,8 @@ from pipeline.publish.europeana import EuropeanaTarget
 from tests.conftest import NOW
 from tests.integration.conftest import STAGES, created
 
+pytestmark = pytest.mark.alone
+
 KILLS = 6
 
 

@@ -43,7 +43,7 @@ def prepare(settings: Settings, pictures: str, count: str) -> dict[str, Any]:
     )
     lake = open_lake(settings)
     run = lake.run(key)
-    rows = [row | run.columns() for row in _stored(settings, sorted(Path(pictures).glob("*.jpg"))[: int(count)])]
+    rows = [row | run.columns() for row in stored_pictures(settings, sorted(Path(pictures).glob("*.jpg"))[: int(count)])]
     lake.publish(run, "images", [lake.write_part(run, "images", 0, [as_table("images", rows)], IMAGES)])
     return {"run": key, "pictures": len(rows)}
 
@@ -97,7 +97,7 @@ def _model(settings: Settings, now: Any) -> None:
     save_tried(store, bundle, Tried(KERAS, {name: Trial(0, 0, 0, True) for name in (KERAS, *KINDS)}, files))
 
 
-def _stored(settings: Settings, pictures: list[Path]) -> Iterator[dict[str, Any]]:
+def stored_pictures(settings: Settings, pictures: list[Path]) -> Iterator[dict[str, Any]]:
     """Their derivatives in shards, and a row for each."""
     import hashlib
 
@@ -132,6 +132,7 @@ def _row(name: str, image_id: str, shard: str, offset: int, size: int) -> dict[s
         "host": "localhost",
         "image_id": image_id,
         "outcome": "ok",
+        "detail": "",
         "attempts": 1,
         "provider": "A provider",
         "rights": rights,
