@@ -14,6 +14,7 @@ from pipeline.domain.outcome import Reason
 from pipeline.errors import CriticalError, PoisonedResultError
 from pipeline.quality.expectations import FIGURES, Expectation, load_expectations
 from pipeline.quality.figures import Figures, failed_share, rows_to_previous
+from pipeline.quality.keys import repeated
 from pipeline.reporting.quality import write_checked
 from pipeline.settings import Settings
 
@@ -28,6 +29,7 @@ FAULTS = (
 )
 ROWS_CHECKED_AT_ONCE = 50_000
 EXAMPLES = 3
+UNIQUE = ("ExpectColumnValuesToBeUnique", "ExpectCompoundColumnsToBeUnique")
 FIGURES_KEPT = 500  # rows of a table of figures that stand in the results; the worst are first
 
 
@@ -48,7 +50,10 @@ def check_parts(
     everything = load_expectations(settings.quality_file)
     suite = _Suite(everything, dataset)
     rows = sum(part.rows for part in parts)
-    found = [result for group in _groups(parts) for result in suite.check_rows(lake, group)]
+    groups = list(_groups(parts))
+    found = [result for group in groups for result in suite.check_rows(lake, group)]
+    if len(groups) > 1:
+        found += suite.check_keys(lake, parts)
     tables = _figures(lake, run, dataset, parts, figures or {})
     for about, table in tables.items():
         found += suite.check_table(about, table)
@@ -124,6 +129,15 @@ class _Suite:
         where = parts[0].key if len(parts) == 1 else f"{parts[0].key} to {parts[-1].key.rpartition('/')[2]}"
         frame = pa.Table.from_batches([batch.select(columns) for batch in batches], schema=schema).to_pandas()
         return self._results("rows", frame, f"part {where}")
+
+    def check_keys(self, lake: Lake, parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
+        """The results of the expectations of uniqueness over all parts: each group alone cannot tell."""
+        for place, one in enumerate(self.expectations):
+            if one.about == "rows" and one.kind in UNIQUE:
+                count, examples = repeated(lake, parts, one.columns, examples=EXAMPLES)
+                yield {"place": place, "passed": not count, "unexpected": count, "checked": 0, "examples": examples} | {
+                    "part": "parts taken together"
+                }
 
     def check_table(self, about: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The results of the expectations of a table of figures."""

@@ -13,6 +13,7 @@ from pipeline.database import connect
 from pipeline.datasets.lake import open_lake
 from pipeline.errors import CriticalError
 from pipeline.model.bundle import Bundle
+from pipeline.model.examples import Examples, load_examples
 from pipeline.model.predictor import Predictor
 from pipeline.model.registry import bundle_in_force
 from pipeline.reporting.bootstrap import Weights, average_precisions, draws, interval, macro_average_precisions
@@ -38,13 +39,18 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A version's figures on a collection, the pictures that they are of, and their calibrated scores (n, concepts)."""
+    """A version's figures on a collection, the pictures that they are of, and their calibrated scores (n, concepts).
+
+    `beside` are pictures of the other held-out split, with scores, where there is one; `examples` the training pictures.
+    """
 
     bundle: Bundle
     figures: dict[str, Any]
     images: LabelledImages
     scores: Floats
     predictor: Predictor
+    beside: tuple[LabelledImages, Floats] | None = None
+    examples: Examples | None = None
 
 
 def evaluate_model(
@@ -95,8 +101,10 @@ def evaluated_model(
     part = _part(bundle, scores, images.truth)
     sides = _sides(images.splits, part)
     others = _rows_to_compare(collection, chosen)
+    beside = None
     if others and (more := load(others)) is not None:
-        sides |= _sides(more.splits, _part(bundle, predict(predictor, more), more.truth))
+        beside = more, predict(predictor, more)
+        sides |= _sides(more.splits, _part(bundle, beside[1], more.truth))
     by_id = {row.record_id: row for row in rows}
     kept = [by_id[record_id] for record_id in images.record_ids]
     figures = {
@@ -112,7 +120,7 @@ def evaluated_model(
         theirs = Judged(other, predict(Predictor(store, other), same), same.truth)
         found = compared(Judged(bundle, scores, images.truth), theirs)
         figures["against"] = {"model": f"{other.name}@{other.version}", **found}
-    return Evaluated(bundle, figures, images, scores, predictor)
+    return Evaluated(bundle, figures, images, scores, predictor, beside, load_examples(store, bundle.folder))
 
 
 def predict(predictor: Predictor, images: LabelledImages) -> Floats:

@@ -3,19 +3,23 @@
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
+from pipeline.model.examples import Neighbour, nearest
 from pipeline.reporting.explanation import explained
 from pipeline.settings import Settings
-from pipeline.training.evaluate import Evaluated, evaluated_model
+from pipeline.training.dataset import LabelledImages
+from pipeline.training.evaluate import Evaluated, Floats, evaluated_model
 
-EXPLAINED = 20  # pictures, evenly over the split
+EXPLAINED = 20  # pictures of each split, evenly over it
+NEAREST = 3  # training pictures that are named for each
 PROVIDERS_SHOWN = 60  # on the page; the JSON has all of them
 _SUMMARY = (
     ("macro_ap", "Macro average precision", "mean over the concepts with at least five true pictures"),
@@ -61,8 +65,8 @@ def report_evaluation(
     return evaluated.figures
 
 
-def render(evaluated: Evaluated, collection: str, maps: Sequence[dict[str, Any]] = ()) -> str:
-    """The page as HTML that needs nothing but itself; `collection` is the name that it shows, `maps` explained pictures."""
+def render(evaluated: Evaluated, collection: str, maps: Mapping[str, Sequence[dict[str, Any]]] | None = None) -> str:
+    """The page as HTML that needs nothing but itself; `collection` is its name there, `maps` by split what is explained."""
     environment = Environment(loader=PackageLoader("pipeline.training"), autoescape=select_autoescape(), trim_blocks=True)
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.filters["share"] = _share
@@ -75,7 +79,7 @@ def render(evaluated: Evaluated, collection: str, maps: Sequence[dict[str, Any]]
         concepts=sorted(figures["per_concept"].items(), key=lambda one: (one[1]["ap"] is None, one[1]["ap"])),
         providers=figures["per_provider"][:PROVIDERS_SHOWN],
         failures=_with_pictures(evaluated),
-        explained=maps,
+        explained=maps or {},
     )
 
 
@@ -95,12 +99,25 @@ def _with_pictures(evaluated: Evaluated) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _explained(evaluated: Evaluated) -> list[dict[str, Any]]:
-    """Some pictures of the split, right and wrong as they come, with the map of their likeliest concept over them."""
-    images, scores = evaluated.images, evaluated.scores
-    rows = np.unique(np.linspace(0, len(scores) - 1, min(EXPLAINED, len(scores))).astype(int))
+def _explained(evaluated: Evaluated) -> dict[str, list[dict[str, Any]]]:
+    """By split, some pictures, right and wrong as they come, with the map of their likeliest concept over them."""
+    sides = [(evaluated.images, evaluated.scores), *([evaluated.beside] if evaluated.beside else [])]
+    return {
+        str(split): _explained_rows(evaluated, images, scores, np.flatnonzero(images.splits == split))
+        for images, scores in sides
+        for split in np.unique(images.splits)
+    }
+
+
+def _explained_rows(
+    evaluated: Evaluated, images: LabelledImages, scores: Floats, among: npt.NDArray[np.intp]
+) -> list[dict[str, Any]]:
+    rows = among[np.unique(np.linspace(0, len(among) - 1, min(EXPLAINED, len(among))).astype(int))]
     best = scores[rows].argmax(axis=1)
     overlays = explained(evaluated.predictor, images.pixels[rows], [images.slugs[column] for column in best])
+    alike: list[list[Neighbour]] = [[] for _ in rows]
+    if evaluated.examples is not None:
+        alike = nearest(evaluated.examples, evaluated.predictor.predict(images.pixels[rows]).embeddings, NEAREST)
     return [
         {
             "picture": data_uri(shown),
@@ -108,8 +125,9 @@ def _explained(evaluated: Evaluated) -> list[dict[str, Any]]:
             "concept": images.slugs[column],
             "score": float(scores[row, column]),
             "true": [slug for slug, truth in zip(images.slugs, images.truth[row], strict=True) if truth == 1],
+            "alike": [f"{one.record_id} ({one.similarity:.2f})" for one in others],
         }
-        for row, column, shown in zip(rows, best, overlays, strict=True)
+        for row, column, shown, others in zip(rows, best, overlays, alike, strict=True)
     ]
 
 

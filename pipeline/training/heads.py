@@ -1,5 +1,7 @@
 """Heads in closed form: one logistic regression a concept, or one regression on the nearness to landmarks."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -7,6 +9,7 @@ from pipeline.model.heads import KernelHeads, LinearHeads, nearness
 
 Floats = npt.NDArray[np.float32]
 Truth = npt.NDArray[np.int8]
+Flags = npt.NDArray[np.bool_]
 _STEEP = 8.0  # logits from estimates of a probability: a straight line through 0 at one half
 
 
@@ -20,13 +23,8 @@ def linear_heads(features: Floats, truth: Truth, regularisation: float) -> Linea
     mean, deviation = _spread(features)
     standard = (features - mean) / deviation
     kernel = np.zeros((features.shape[1], truth.shape[1]))
-    bias = np.zeros(truth.shape[1])
-    for concept in range(truth.shape[1]):
-        known = truth[:, concept] >= 0
-        true = truth[known, concept] == 1
-        if true.all() or not true.any():
-            bias[concept] = 10.0 if len(true) and true.all() else -10.0
-            continue
+    bias = _sure(truth)
+    for concept, known, true in _to_learn(truth):
         fitted = LogisticRegression(C=regularisation, max_iter=500).fit(standard[known], true)
         kernel[:, concept] = fitted.coef_[0] / deviation
         bias[concept] = fitted.intercept_[0] - float(fitted.coef_[0] @ (mean / deviation))
@@ -52,17 +50,31 @@ def kernel_heads(
     kept = values > 1e-6 * values[-1]
     whitening = vectors[:, kept] / np.sqrt(values[kept])
     coordinates = nearness(standard, chosen, sharp) @ whitening
-    kernel, bias = np.zeros((len(rows), truth.shape[1])), np.full(truth.shape[1], -10.0)
+    kernel, bias = np.zeros((len(rows), truth.shape[1])), _sure(truth)
+    together: dict[bytes, list[int]] = {}  # concepts that are known of the same rows are solved at once
+    for concept, known, _ in _to_learn(truth):
+        together.setdefault(known.tobytes(), []).append(concept)
+    for concepts in together.values():
+        known = truth[:, concepts[0]] >= 0
+        own, true = coordinates[known], truth[known][:, concepts] == 1
+        shares = true.mean(axis=0)
+        solved = np.linalg.solve(own.T @ own + regularisation * np.eye(own.shape[1]), own.T @ (true - shares))
+        kernel[:, concepts], bias[concepts] = _STEEP * (whitening @ solved), _STEEP * (shares - 0.5)
+    return KernelHeads(mean, deviation, chosen, sharp, kernel.astype(np.float32), bias.astype(np.float32))
+
+
+def _to_learn(truth: Truth) -> Iterator[tuple[int, Flags, Flags]]:
+    """Of each concept with known rows of both kinds: its column, which rows are known, and which of those are true."""
     for concept in range(truth.shape[1]):
         known = truth[:, concept] >= 0
         true = truth[known, concept] == 1
-        if true.all() or not true.any():
-            bias[concept] = 10.0 if len(true) and true.all() else -10.0
-            continue
-        share, own = true.mean(), coordinates[known]
-        solved = np.linalg.solve(own.T @ own + regularisation * np.eye(own.shape[1]), own.T @ (true - share))
-        kernel[:, concept], bias[concept] = _STEEP * (whitening @ solved), _STEEP * (share - 0.5)
-    return KernelHeads(mean, deviation, chosen, sharp, kernel.astype(np.float32), bias.astype(np.float32))
+        if true.any() and not true.all():
+            yield concept, known, true
+
+
+def _sure(truth: Truth) -> npt.NDArray[np.float64]:
+    """Logits of concepts of which there is nothing to learn: true of everything that was looked at, or of nothing."""
+    return np.where(((truth == 1).any(axis=0)) & ~((truth == 0).any(axis=0)), 10.0, -10.0)
 
 
 def _spread(features: Floats) -> tuple[Floats, Floats]:

@@ -106,4 +106,4 @@ def test_a_report_whose_folder_cannot_be_made_is_said_before_the_work(
 def test_the_page_shows_where_the_network_looked_on_twenty_pictures(report: tuple[Path, str]) -> None:
     page = (report[0] / "index.html").read_text()
     maps = page[page.index('<h2 id="maps">') :]
-    assert maps.count("data:image/jpeg;base64,") == 20
+    assert maps.count("data:image/jpeg;base64,") == 20 == maps.count("<br>like ")
