@@ -60,10 +60,10 @@ def transfer(
         k.mixed_precision.set_global_policy("mixed_float16")
     try:
         weights = None if recipe.weights == "none" else settings.model_weights_file or "imagenet"
-        trunk, _ = networks.cut(networks.pretrained(recipe.backbone, recipe.side_px, weights), recipe.tune_from or 0)
+        trunk, tail = networks.cut(networks.pretrained(recipe.backbone, recipe.side_px, weights), recipe.tune_from or 0)
         chosen = folds[: recipe.networks or len(folds)]
         with _activations(trunk, pixels, recipe, settings) as views:
-            fits = _Fits(views, truth, recipe, weights, resumed_in)
+            fits = _Fits(views, truth, recipe, weights, resumed_in, tail)
             total = len(chosen) * (_head_epochs(recipe) + (recipe.epochs if recipe.tune_from != "" else 0))
             logits = np.full(truth.shape, np.nan)
             branches = []
@@ -145,21 +145,28 @@ class _Fits:
     """Fits branches, one a fold."""
 
     def __init__(
-        self, views: _Views, truth: Truth, recipe: Recipe, weights: str | Path | None, resumed_in: Path | None
+        self,
+        views: _Views,
+        truth: Truth,
+        recipe: Recipe,
+        weights: str | Path | None,
+        resumed_in: Path | None,
+        tail: Any,
     ) -> None:
         self._views, self._truth, self._recipe, self._weights = views, truth, recipe, weights
-        self._resumed_in = resumed_in
+        self._resumed_in, self._tail = resumed_in, tail
         self.epochs: list[Epoch] = []
 
     def branch(self, number: int, fitted_on: Rows, scored: Rows, progress: Progress) -> Any:
         """A branch fitted on some rows: activations in, [logits, embedding] out."""
         recipe = self._recipe
         keras().utils.set_random_seed(recipe.seed + number)
-        base = networks.pretrained(recipe.backbone, recipe.side_px, self._weights)
-        branch = self._built(networks.cut(base, recipe.tune_from or 0)[1], number)
-        if recipe.tune_from == "":
+        if recipe.tune_from == "":  # the tail has no weights: a backbone of its own would be built for nothing
+            branch = self._built(keras().models.clone_model(self._tail), number)
             self._fit_head(branch, fitted_on, progress)
         else:
+            base = networks.pretrained(recipe.backbone, recipe.side_px, self._weights)
+            branch = self._built(networks.cut(base, recipe.tune_from)[1], number)
             self._tune(branch, number, fitted_on, scored, progress)
         return branch.whole
 

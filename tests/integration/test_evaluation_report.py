@@ -29,7 +29,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory, small_collection: Path,
     lines = [line for line in lines if (small_collection / line["image_file"]).is_file() and line["image_file"]][:90]
     planted = 0
     for place, line in enumerate(lines):
-        line["split"], line["provider"] = ("unseen", ABROAD) if place % 2 else ("test", HOME)
+        line["split"], line["data_provider"] = ("unseen", ABROAD) if place % 2 else ("test", HOME)
         concepts = line["concepts"].split(";")
         if published_concept in concepts and not place % 2 and planted < PLANTED:
             line["concepts"], line["not_annotated"] = "no-such-concept", ""
@@ -103,7 +103,8 @@ def test_a_report_whose_folder_cannot_be_made_is_said_before_the_work(
     assert "file" in done.stderr and "Traceback" not in done.stderr and "nobody" not in done.stderr
 
 
-def test_the_page_shows_where_the_network_looked_on_twenty_pictures(report: tuple[Path, str]) -> None:
+def test_the_page_shows_where_the_network_looked_on_twenty_pictures_of_each_held_out_split(report: tuple[Path, str]) -> None:
     page = (report[0] / "index.html").read_text()
     maps = page[page.index('<h2 id="maps">') :]
-    assert maps.count("data:image/jpeg;base64,") == 20 == maps.count("<br>like ")
+    assert maps.count("data:image/jpeg;base64,") == 40 == maps.count("<br>like ")
+    assert maps.index("<h3>test</h3>") < maps.index("<h3>unseen</h3>")
