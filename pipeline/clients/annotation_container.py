@@ -129,7 +129,9 @@ class ContainerClient:
 
     def _refusal(self, reply: requests.Response, what: str) -> Exception:
         message = self._api.scrub(f"{what}: HTTP {reply.status_code} {error_text(reply)}".strip())
-        if reply.status_code in (401, 403) or reply.is_redirect:
+        if reply.is_redirect:
+            return CriticalError(f"the annotation container is elsewhere, check ANNOTATION_CONTAINER_URL: {message}")
+        if reply.status_code in (401, 403):
             return CriticalError(f"the annotation container refuses us: {message}; check ANNOTATION_CONTAINER_TOKEN")
         if reply.status_code in (408, 412, 423, 429) or reply.status_code >= 500:
             return TransientError(message)

@@ -20,6 +20,7 @@ from pipeline.errors import CriticalError, EnrichmentError, TransientError
 
 FIRST = 8  # requests under way at the start; each answer allows one more, trouble halves them
 GIVEN_UP_AFTER = 8  # lost replies in a row, with no answer in between: what is left is not even tried
+LONGEST_WAIT_S = 120.0  # after a 429 that does not say for how long
 RESET_MARGIN_S = 1.0  # the header tells whole seconds
 
 Reply = TypeVar("Reply")
@@ -109,7 +110,9 @@ class Poster(Generic[Reply]):
             if reply.status_code == 429 and self._door.waits and waits < MOST_QUOTA_WAITS:
                 waits += 1
                 limit = RateLimit.of(reply.headers)
-                await asyncio.sleep(limit.seconds_to_reset() if limit.reset_s is not None else 2**waits + random.random())
+                await asyncio.sleep(
+                    limit.seconds_to_reset() if limit.reset_s is not None else min(2**waits, LONGEST_WAIT_S) + random.random()
+                )
             elif reply.status_code == 401 and not is_renewed:
                 is_renewed = True
                 self._door.renew(sent)
@@ -203,8 +206,12 @@ class Slots:
             self._cut_at = time.monotonic()
 
     def _wake(self) -> None:
-        for _ in range(min(self.limit - self.used, len(self._waiting))):
-            self._waiting.popleft().set_result(None)
+        free = self.limit - self.used
+        while free > 0 and self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():  # it was cancelled while it waited
+                turn.set_result(None)
+                free -= 1
 
 
 class Pace:

@@ -97,6 +97,10 @@ class AnnotationClient:
         creator = self.get(number).get("creator")
         return (creator.get("id") if isinstance(creator, dict) else creator) == self.creator()
 
+    def is_gone(self, number: str) -> bool:
+        """Is the annotation unknown or deleted?"""
+        return self._request("GET", f"/annotation/{number}").status_code in (404, 410)
+
     def get(self, number: str) -> dict[str, Any]:
         """One annotation; PermanentError when it is unknown or deleted."""
         return self._json(f"/annotation/{number}")
@@ -176,7 +180,9 @@ class AnnotationClient:
         if succeeded(reply):
             return
         message = self._api.scrub(f"{what}: HTTP {reply.status_code} {error_text(reply)}".strip())
-        if reply.status_code in (401, 403) or reply.is_redirect:
+        if reply.is_redirect:
+            raise CriticalError(f"the Annotation API is elsewhere, check EUROPEANA_API_URL: {message}")
+        if reply.status_code in (401, 403):
             raise CriticalError(f"the Annotation API refuses our account: {message}")
         if reply.status_code in (408, 412, 423, 429) or reply.status_code >= 500:
             raise TransientError(message)
@@ -190,7 +196,9 @@ class AnnotationClient:
         if reply.status_code == 400 and (found := DUPLICATE.search(text)):
             return Duplicate(tuple(part.strip() for part in found.group(1).split(",") if part.strip()))
         message = f"HTTP {reply.status_code} {text}".strip()
-        if reply.status_code in (401, 403) or reply.is_redirect:
+        if reply.is_redirect:
+            raise CriticalError(f"the Annotation API is elsewhere, check EUROPEANA_API_URL: {message}")
+        if reply.status_code in (401, 403):
             raise CriticalError(f"the Annotation API refuses our account: {message}")
         if reply.status_code in (423, 429):
             raise TransientError(message)

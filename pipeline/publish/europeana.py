@@ -1,7 +1,6 @@
 """The Europeana target: one semantic tag per record and concept, created once, duplicates recognised."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -128,10 +127,11 @@ class EuropeanaTarget:
         standing = []
         try:
             for number in numbers:
-                with suppress(PermanentError):  # it was deleted, which the check for duplicates may learn late
-                    if self._client.is_ours(number):
-                        return Settled(row["id"], State.SENT, f"{ANNOTATION_BASE}/{number}")
-                    standing.append(number)
+                if self._client.is_gone(number):
+                    continue  # it was deleted, which the check for duplicates may learn late
+                if self._is_ours(number):
+                    return Settled(row["id"], State.SENT, f"{ANNOTATION_BASE}/{number}")
+                standing.append(number)
         except TransientError as error:  # whose tag it is will be asked again
             return Settled(row["id"], State.SENDING, error=str(error))
         if numbers and not standing:

@@ -51,8 +51,9 @@ def check_parts(
     suite = _Suite(everything, dataset)
     rows = sum(part.rows for part in parts)
     groups = list(_groups(parts))
-    found = [result for group in groups for result in suite.check_rows(lake, group)]
-    if len(groups) > 1:
+    whole = len(groups) <= 1  # else no group can tell by itself whether a key comes twice
+    found = [result for group in groups for result in suite.check_rows(lake, group, keys=whole)]
+    if not whole:
         found += suite.check_keys(lake, parts)
     tables = _figures(lake, run, dataset, parts, figures or {})
     for about, table in tables.items():
@@ -119,8 +120,8 @@ class _Suite:
             for about in ("rows", *FIGURES)
         }
 
-    def check_rows(self, lake: Lake, parts: Sequence[Part]) -> list[dict[str, Any]]:
-        """Of some parts, the results of the expectations of rows."""
+    def check_rows(self, lake: Lake, parts: Sequence[Part], *, keys: bool) -> list[dict[str, Any]]:
+        """Of some parts, the results of the expectations of rows; without `keys` not those of uniqueness."""
         columns = sorted({name for one in self.expectations if one.about == "rows" for name in one.columns})
         if not columns:
             return []
@@ -128,14 +129,15 @@ class _Suite:
         schema = pa.schema([SCHEMAS[self.dataset].field(name) for name in columns])
         where = parts[0].key if len(parts) == 1 else f"{parts[0].key} to {parts[-1].key.rpartition('/')[2]}"
         frame = pa.Table.from_batches([batch.select(columns) for batch in batches], schema=schema).to_pandas()
-        return self._results("rows", frame, f"part {where}")
+        return self._results("rows", frame, f"part {where}", without=() if keys else UNIQUE)
 
     def check_keys(self, lake: Lake, parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
-        """The results of the expectations of uniqueness over all parts: each group alone cannot tell."""
+        """The results of the expectations of uniqueness, over all parts."""
+        rows = sum(part.rows for part in parts)
         for place, one in enumerate(self.expectations):
             if one.about == "rows" and one.kind in UNIQUE:
                 count, examples = repeated(lake, parts, one.columns, examples=EXAMPLES)
-                yield {"place": place, "passed": not count, "unexpected": count, "checked": 0, "examples": examples} | {
+                yield {"place": place, "passed": not count, "unexpected": count, "checked": rows, "examples": examples} | {
                     "part": "parts taken together"
                 }
 
@@ -148,8 +150,12 @@ class _Suite:
             frame[name] = frame[name].astype("float64")
         return self._results(about, frame, "")
 
-    def _results(self, about: str, frame: Any, where: str) -> list[dict[str, Any]]:
-        chosen = [made for one, made in zip(self.expectations, self._made, strict=True) if one.about == about]
+    def _results(self, about: str, frame: Any, where: str, *, without: Sequence[str] = ()) -> list[dict[str, Any]]:
+        chosen = [
+            made
+            for one, made in zip(self.expectations, self._made, strict=True)
+            if one.about == about and one.kind not in without
+        ]
         if not chosen:
             return []
         suite = self._gx.ExpectationSuite(f"{self.dataset} {about}", expectations=chosen)

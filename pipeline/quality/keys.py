@@ -1,4 +1,4 @@
-"""Keys that come twice in a dataset, however many parts it has: found by 64-bit hashes, eight bytes a row in memory."""
+"""Keys that come twice in a dataset, however many parts it has: found by 64-bit hashes, some bytes a row in memory."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,13 @@ Hashes = npt.NDArray[np.uint64]
 def repeated(lake: Lake, parts: Sequence[Part], columns: Sequence[str], *, examples: int) -> tuple[int, list[Any]]:
     """How many rows have a key (values of these columns) that another one before them has, and some such keys.
 
-    Rows whose hashes are the same are read once more, so that two keys of one hash are not taken for one.
+    An empty value is no key where a key is one column. Rows whose hashes are the same are read once more, so that two keys
+    of one hash are not taken for one.
     """
     hashes = [found for _, found in _hashed(lake, parts, columns)]
-    every = np.sort(np.concatenate(hashes)) if hashes else np.zeros(0, np.uint64)
+    every = np.concatenate(hashes) if hashes else np.zeros(0, np.uint64)
+    hashes.clear()
+    every.sort()
     suspects = np.unique(every[1:][every[1:] == every[:-1]])
     if not len(suspects):
         return 0, []
@@ -39,6 +42,8 @@ def _hashed(lake: Lake, parts: Sequence[Part], columns: Sequence[str]) -> Iterat
         for part in parts:
             for batch in lake.part_rows(part.key, list(columns)):
                 table = pa.Table.from_batches([batch])
+                if len(columns) == 1:
+                    table = table.drop_null()
                 connection.register("batch", table)
                 answer = connection.execute(f"SELECT hash({names}) AS found FROM batch").fetchnumpy()  # noqa: S608
                 yield table, np.asarray(answer["found"], np.uint64)

@@ -110,7 +110,7 @@ def build_dataset(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pictures-", dir=folder.parent) as kept:
         agreement = Agreement()
-        found = _merged(_usable(opened, vocabulary, settings, left_out, Path(kept)), left_out, agreement)
+        found = _merged(_usable(opened, vocabulary, settings, left_out, Path(kept)), left_out, agreement, vocabulary)
         if not found:
             reasons = Counter(line["reason"] for line in left_out)
             lost = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
@@ -232,7 +232,9 @@ class Agreement:
             }
 
 
-def _merged(found: Iterator[Found], left_out: list[dict[str, str]], agreement: Agreement) -> list[Found]:
+def _merged(
+    found: Iterator[Found], left_out: list[dict[str, str]], agreement: Agreement, vocabulary: Vocabulary
+) -> list[Found]:
     kept: dict[str, Found] = {}
     by_record: dict[str, str] = {}
     for one in found:
@@ -243,11 +245,14 @@ def _merged(found: Iterator[Found], left_out: list[dict[str, str]], agreement: A
             continue
         agreement.observe(first, one)
         decided = first.by_people | one.by_people
-        true = frozenset().union(*((said.concepts & said.by_people) | (said.concepts - decided) for said in (first, one)))
+        by_people = (first.concepts & first.by_people) | (one.concepts & one.by_people)
+        # What they deny is denied of every narrower concept that only metadata name.
+        by_metadata = (first.concepts | one.concepts) - decided
+        true = by_people | {slug for slug in by_metadata if not vocabulary.broader_of(slug) & (decided - by_people)}
         kept[first.image_id] = replace(
             first,
             row=replace(first.row, split=most_held_out([first.row.split, one.row.split])),
-            concepts=true,
+            concepts=frozenset(true),
             unknown=(first.unknown & one.unknown) - true,
             by_people=decided,
             groups=first.groups | one.groups,

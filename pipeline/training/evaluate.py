@@ -13,7 +13,6 @@ from pipeline.database import connect
 from pipeline.datasets.lake import open_lake
 from pipeline.errors import CriticalError
 from pipeline.model.bundle import Bundle
-from pipeline.model.examples import Examples, load_examples
 from pipeline.model.predictor import Predictor
 from pipeline.model.registry import bundle_in_force
 from pipeline.reporting.bootstrap import Weights, average_precisions, draws, interval, macro_average_precisions
@@ -23,6 +22,7 @@ from pipeline.reporting.evaluation import TYPE
 from pipeline.reporting.metrics import FEWEST_POSITIVES, average_precision, decision_samples, evaluate
 from pipeline.reporting.ranking import ranking_figures, top1_accuracy, top_k_accuracy
 from pipeline.settings import Settings
+from pipeline.storage import ObjectStore
 from pipeline.training.compare import Judged, compared
 from pipeline.training.dataset import LabelledImages, load_rows
 from pipeline.training.failures import worst_failures
@@ -41,7 +41,7 @@ Flags = npt.NDArray[np.bool_]
 class Evaluated:
     """A version's figures on a collection, the pictures that they are of, and their calibrated scores (n, concepts).
 
-    `beside` are pictures of the other held-out split, with scores, where there is one; `examples` the training pictures.
+    `beside` are pictures of the other held-out split, with scores, where there is one; `store` is where the version lies.
     """
 
     bundle: Bundle
@@ -50,7 +50,7 @@ class Evaluated:
     scores: Floats
     predictor: Predictor
     beside: tuple[LabelledImages, Floats] | None = None
-    examples: Examples | None = None
+    store: ObjectStore | None = None
 
 
 def evaluate_model(
@@ -120,7 +120,7 @@ def evaluated_model(
         theirs = Judged(other, predict(Predictor(store, other), same), same.truth)
         found = compared(Judged(bundle, scores, images.truth), theirs)
         figures["against"] = {"model": f"{other.name}@{other.version}", **found}
-    return Evaluated(bundle, figures, images, scores, predictor, beside, load_examples(store, bundle.folder))
+    return Evaluated(bundle, figures, images, scores, predictor, beside, store)
 
 
 def predict(predictor: Predictor, images: LabelledImages) -> Floats:

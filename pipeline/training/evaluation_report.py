@@ -12,7 +12,7 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
-from pipeline.model.examples import Neighbour, nearest
+from pipeline.model.examples import Neighbour, load_examples, nearest
 from pipeline.reporting.explanation import explained
 from pipeline.settings import Settings
 from pipeline.training.dataset import LabelledImages
@@ -116,8 +116,9 @@ def _explained_rows(
     best = scores[rows].argmax(axis=1)
     overlays = explained(evaluated.predictor, images.pixels[rows], [images.slugs[column] for column in best])
     alike: list[list[Neighbour]] = [[] for _ in rows]
-    if evaluated.examples is not None:
-        alike = nearest(evaluated.examples, evaluated.predictor.predict(images.pixels[rows]).embeddings, NEAREST)
+    examples = load_examples(evaluated.store, evaluated.bundle.folder) if evaluated.store else None
+    if examples is not None:
+        alike = nearest(examples, evaluated.predictor.predict(images.pixels[rows]).embeddings, NEAREST)
     return [
         {
             "picture": data_uri(shown),

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from pipeline.model import networks
 from pipeline.model.heads import KernelHeads, LinearHeads
@@ -21,6 +22,8 @@ from pipeline.training.dataset import LabelledImages
 from pipeline.training.heads import kernel_heads, linear_heads
 from pipeline.training.recipes import Recipe
 from pipeline.training.transfer import transfer
+
+log = structlog.get_logger()
 
 Scores = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -72,6 +75,8 @@ def _folds(train: LabelledImages, recipe: Recipe) -> Iterator[tuple[Rows, Rows]]
     # One group for everything says nothing about what belongs together: then every picture stands for itself.
     names, groups = np.unique(train.groups, return_inverse=True)
     groups = groups if len(names) > 1 else np.arange(len(train.groups))
+    if 1 < len(names) < recipe.folds:
+        log.warning("few_groups", groups=len(names), folds=recipe.folds, problem="each fold learns from fewer pictures")
     folds = GroupKFold(n_splits=min(recipe.folds, len(np.unique(groups))), shuffle=True, random_state=recipe.seed)
     return folds.split(groups, groups=groups)  # type: ignore[no-any-return]
 

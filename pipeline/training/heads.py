@@ -10,6 +10,7 @@ from pipeline.model.heads import KernelHeads, LinearHeads, nearness
 Floats = npt.NDArray[np.float32]
 Truth = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.bool_]
+_STEADY = 1e-6  # a feature that deviates less says nothing
 _STEEP = 8.0  # logits from estimates of a probability: a straight line through 0 at one half
 
 
@@ -42,7 +43,7 @@ def kernel_heads(
     """
     mean, deviation = _spread(features)
     standard = (features - mean) / deviation
-    sharp = sharpness / float((standard**2).sum(axis=1).mean())
+    sharp = sharpness / max(float((standard**2).sum(axis=1).mean()), _STEADY)
     rows = np.sort(np.random.default_rng(seed).permutation(len(standard))[:landmarks])
     chosen = standard[rows]
     # Coordinates in which the kernel is a plain product.
@@ -78,5 +79,6 @@ def _sure(truth: Truth) -> npt.NDArray[np.float64]:
 
 
 def _spread(features: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of each feature."""
-    return features.mean(axis=0), features.std(axis=0) + np.float32(1e-6)
+    """Mean and standard deviation of each feature; 1 for one that never changed, so that nobody is far away because of it."""
+    deviation = features.std(axis=0)
+    return features.mean(axis=0), np.where(deviation > _STEADY, deviation, np.float32(1))

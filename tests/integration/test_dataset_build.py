@@ -145,6 +145,23 @@ def test_what_people_say_goes_before_metadata_and_how_often_they_agree_is_told(t
     assert (agreement["map"]["only_people"], agreement["map"]["recall"], agreement["map"]["precision"]) == ("2", "0.0", "")
 
 
+def test_what_people_deny_is_denied_of_narrower_concepts_that_only_metadata_name(tmp_path: Path) -> None:
+    for name in ("one", "checked/painting", "checked/textile"):
+        (tmp_path / name).mkdir(parents=True)
+    lines = []
+    for number in range(6):
+        picture(number).save(tmp_path / f"one/p{number}.jpg", quality=92)
+        lines.append({"record_id": f"/1/p{number}", "image_file": f"p{number}.jpg", "concepts": "tapestry"})
+        people_say = "textile" if number else "painting"
+        shutil.copy(tmp_path / f"one/p{number}.jpg", tmp_path / f"checked/{people_say}/{number}.jpg")
+    write(tmp_path / "one", lines)
+    build(
+        "--collection", tmp_path / "one", "--source", f"folders:{tmp_path / 'checked'}", "--out", tmp_path / "out", var=tmp_path
+    )  # fmt: skip
+    concepts = {row["record_id"]: row["concepts"] for row in lines_of(tmp_path / "out" / "metadata.csv")}
+    assert concepts["/1/p0"] == "painting" and concepts["/1/p1"] == "tapestry;textile"
+
+
 def test_what_belongs_to_a_copy_belongs_to_the_picture_that_is_kept(built: tuple[Path, str]) -> None:
     rows = {row["record_id"]: row for row in lines_of(built[0] / "metadata.csv")}
     for name in ("group", "split"):

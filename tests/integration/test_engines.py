@@ -17,7 +17,10 @@ from pipeline.storage import open_store
 
 KEY = "models/default/1/bundle.json"
 HERE = [name for name, kind in KINDS.items() if name != "tensorflow-bf16" and kind.lacking() is None]  # it takes a GPU
-pytestmark = pytest.mark.skipif(not HERE, reason="no library beside Keras is installed: pip install -e '.[engines]'")
+BESIDE_TENSORFLOW = [name for name in HERE if KINDS[name].file != NETWORK]
+pytestmark = pytest.mark.skipif(
+    not BESIDE_TENSORFLOW, reason="no library beside Keras is installed: pip install -e '.[engines]'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,7 @@ def test_what_a_picture_is_predicted_depends_on_no_company_with_any_engine(
     assert (again.predict(others).raw[:8] == together.raw[:8]).all()
 
 
-@pytest.mark.parametrize("name", [name for name in HERE if KINDS[name].file != NETWORK])
+@pytest.mark.parametrize("name", BESIDE_TENSORFLOW)
 def test_a_task_served_by_another_engine_never_imports_tensorflow(tried_var: Path, name: str) -> None:
     store = open_store((tried_var / "lake").as_uri())
     tried = load_tried(store, load_bundle(store, KEY))
@@ -175,3 +178,19 @@ def test_in_bf16_is_what_has_places_and_decisions_stay_near(tried_var: Path, loo
     assert 0 < difference < 0.1  # it does calculate otherwise
     equal = equal_decisions(bundle, *(bundle.calibrated(np.asarray(one["scores"])) for one in (expected, found)), 0.05)
     assert equal > 0.95
+
+
+def test_a_network_that_looks_at_the_mirror_image_can_be_calculated_in_bf16() -> None:
+    from pipeline.model.engines.with_tensorflow import in_bf16
+    from pipeline.model.runtime import keras
+
+    k = keras()
+    inputs = k.Input((16, 16, 3), dtype="uint8")
+    scaled = k.layers.Rescaling(1 / 255)(inputs)
+    look = k.layers.Conv2D(4, 3, activation="relu")
+    places = k.layers.Average()([look(scaled), look(scaled[:, :, ::-1, :])])
+    embedding = k.layers.GlobalAveragePooling2D(name="embedding")(places)
+    network = k.Model(inputs, {"scores": k.layers.Dense(2, activation="sigmoid")(embedding), "embedding": embedding})
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
+    expected, found = (one.predict_on_batch(pixels)["scores"] for one in (network, in_bf16(network)))
+    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), atol=0.02)

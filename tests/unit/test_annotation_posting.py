@@ -109,3 +109,18 @@ def test_a_place_that_is_given_back_goes_to_the_one_who_waits() -> None:
         return order
 
     assert sorted(asyncio.run(work())) == list(range(20))
+
+
+def test_one_who_was_cancelled_while_waiting_takes_no_place() -> None:
+    async def work() -> int:
+        slots = Slots(1)
+        await slots.take()
+        cancelled, next_one = (asyncio.ensure_future(slots.take()) for _ in range(2))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await asyncio.sleep(0)
+        slots.give()
+        await next_one
+        return slots.used
+
+    assert asyncio.run(work()) == 1

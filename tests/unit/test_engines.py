@@ -185,6 +185,17 @@ def test_where_the_chosen_engine_cannot_run_the_next_fastest_that_agrees_serves(
         open_engine(store, BUNDLE, "quick", AT_ONCE)
 
 
+def test_what_was_chosen_for_gpus_leaves_cpus_the_engine_that_is_made_for_them(
+    store: LocalStore, engines: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines["small"].seconds = 0.01  # on the machine with a GPU Keras is faster than it
+    monkeypatch.setitem(kinds.KINDS, "quick", replace(kinds.KINDS["quick"], on_gpu=True))
+    assert tried(store).tried.chosen == "quick"
+    assert open_engine(store, BUNDLE, "auto", AT_ONCE, "gpu") is engines["quick"]
+    monkeypatch.setitem(kinds.KINDS, "quick", replace(kinds.KINDS["quick"], hindrance=lambda: "no GPU"))
+    assert open_engine(store, BUNDLE, "auto", AT_ONCE) is engines["small"]
+
+
 def test_where_a_gpu_is_demanded_an_engine_for_cpus_never_serves(store: LocalStore, engines: dict[str, Any]) -> None:
     assert tried(store).tried.chosen == "quick"
     assert open_engine(store, BUNDLE, "auto", AT_ONCE, "gpu").network.__class__ is FakeNetwork

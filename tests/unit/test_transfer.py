@@ -440,3 +440,14 @@ def test_heads_say_the_same_as_layers_of_a_network(landmarks: int) -> None:
     inputs = k.Input((2,))
     network = k.Model(inputs, heads.on(inputs))
     assert np.asarray(network.predict_on_batch(points)) == pytest.approx(heads.logits(points), abs=1e-3)
+
+
+def test_a_feature_that_never_changed_in_training_puts_no_picture_far_away() -> None:
+    points, truth = _rings(np.random.default_rng(0))
+    silent = np.column_stack([points, np.zeros(len(points), np.float32)])
+    how: Any = {"landmarks": 1_000, "sharpness": 0.6, "regularisation": 0.1, "seed": 1}
+    fresh, _ = _rings(np.random.default_rng(1))
+    heard = np.column_stack([fresh, np.full(len(fresh), 0.003, np.float32)])
+    expected, found = kernel_heads(points, truth, **how).logits(fresh), kernel_heads(silent, truth, **how).logits(heard)
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+    assert np.isfinite(kernel_heads(np.ones((3, 2), np.float32), truth[:3], **how).logits(fresh)).all()

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.model.engines.port import Engine
 from pipeline.model.engines.with_litert import LiteRTEngine
 from pipeline.model.engines.with_openvino import OpenVINOEngine, has_bf16
-from pipeline.model.engines.with_tensorflow import TensorFlowEngine, lacks_fast_gpu
+from pipeline.model.engines.with_tensorflow import TensorFlowEngine, lacks_backend, lacks_fast_gpu
 
 KERAS, AUTO = "keras", "auto"
 NETWORK, FLOAT, INT8 = "model.keras", "model.tflite", "model-int8.tflite"
@@ -42,6 +42,7 @@ def _lacks_bf16() -> str | None:
 
 _OPENVINO, _LITERT, _TENSORFLOW = ("openvino", "openvino"), ("ai_edge_litert", "ai-edge-litert"), ("tensorflow", "tensorflow")
 _open_f32, _open_bf16 = partial(OpenVINOEngine, precision="f32"), partial(OpenVINOEngine, precision="bf16")
+_tensorflow_f32 = partial(TensorFlowEngine, precision="f32")
 _tensorflow_bf16 = partial(TensorFlowEngine, precision="bf16")
 
 KINDS: Mapping[str, Kind] = {
@@ -50,6 +51,6 @@ KINDS: Mapping[str, Kind] = {
     "openvino-int8": Kind(INT8, *_OPENVINO, _EQUAL_INT8, _open_f32),
     "litert": Kind(FLOAT, *_LITERT, _EQUAL, LiteRTEngine),
     "litert-int8": Kind(INT8, *_LITERT, _EQUAL_INT8, LiteRTEngine),
-    "tensorflow": Kind(NETWORK, *_TENSORFLOW, _EQUAL, partial(TensorFlowEngine, precision="f32"), on_gpu=True),
+    "tensorflow": Kind(NETWORK, *_TENSORFLOW, _EQUAL, _tensorflow_f32, on_gpu=True, hindrance=lacks_backend),
     "tensorflow-bf16": Kind(NETWORK, *_TENSORFLOW, _EQUAL, _tensorflow_bf16, on_gpu=True, hindrance=lacks_fast_gpu),
 }

@@ -19,6 +19,7 @@ from pipeline.model.engines.with_keras import KerasEngine
 from pipeline.storage import ObjectStore
 
 FILE = "engines.json"
+EQUAL_OF_SAID = 0.8  # of what is published or asked about: at least so many equal decisions, of every engine
 
 log = structlog.get_logger()
 
@@ -96,7 +97,8 @@ def open_engine(store: ObjectStore, bundle: Bundle, name: str, at_once: int, dev
     if not (trial := tried.trials[name]).agrees:
         raise CriticalError(
             f"engine {name} decides as Keras does in {trial.equal_decisions:.2%} of all cases on model {bundle.name} "
-            f"{bundle.version}, and {kind.least_equal:.1%} are needed: take another INFERENCE_ENGINE, or auto"
+            f"{bundle.version} and {trial.equal_of_said:.1%} of those that either publishes or reviews; {kind.least_equal:.1%} "
+            f"and {EQUAL_OF_SAID:.0%} are needed: take another INFERENCE_ENGINE, or auto"
         )
     return open_file(store, bundle, kind, tried.files[kind.file], at_once)
 
@@ -120,11 +122,17 @@ def digest(path: Path) -> str:
 
 
 def _chosen(tried: Tried | None, device: str) -> str:
-    """The engine that was chosen, or where this machine cannot run it the fastest of the others that agree."""
+    """The engine that was chosen, or where this machine cannot run it the fastest of the others that agree.
+
+    What was chosen for GPUs was also timed on a machine with them: of the others those for CPUs come first then.
+    """
     if tried is None or tried.chosen == KERAS:
         return KERAS
     rates = {name: trial.images_per_s for name, trial in tried.trials.items() if trial.agrees and name != tried.chosen}
-    for name in (tried.chosen, *sorted(rates, key=lambda one: -rates[one]), KERAS):
+    others = sorted(rates, key=lambda one: (one == KERAS or KINDS[one].on_gpu, -rates[one]))
+    if not KINDS[tried.chosen].on_gpu:
+        others.sort(key=lambda one: -rates[one])
+    for name in (tried.chosen, *others, KERAS):
         if name == KERAS or ((KINDS[name].on_gpu or device != "gpu") and KINDS[name].lacking() is None):
             break
     if name != tried.chosen:

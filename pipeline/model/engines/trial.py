@@ -17,14 +17,13 @@ from pipeline.model.bundle import Bundle, load_network
 from pipeline.model.engines.convert import write_tflite
 from pipeline.model.engines.kinds import INT8, KERAS, KINDS, NETWORK
 from pipeline.model.engines.port import Engine, Floats, run_in_batches
-from pipeline.model.engines.record import Trial, Tried, digest, load_tried, open_file, save_tried
+from pipeline.model.engines.record import EQUAL_OF_SAID, Trial, Tried, digest, load_tried, open_file, save_tried
 from pipeline.model.engines.with_keras import KerasEngine
 from pipeline.model.preprocessing import Pixels
 from pipeline.storage import ObjectStore
 
 ROUNDS = 3  # in turn, so that a busy moment of the machine meets all
 ROUND_S = 2.0
-EQUAL_OF_SAID = 0.8  # at least, of all engines
 
 log = structlog.get_logger()
 

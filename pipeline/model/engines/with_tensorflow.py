@@ -52,11 +52,12 @@ def _compiled(network: Any, device: str) -> Any:
 def in_bf16(network: Any) -> Any:
     """A copy of a network that calculates in bf16 whatever has places; scaling of pixels and heads stay in f32."""
     k = keras()
+    kept = (k.layers.InputLayer, k.layers.Rescaling)
 
     def copied(layer: Any) -> Any:
         config = layer.get_config()
         has_places = isinstance(layer.output, k.KerasTensor) and len(layer.output.shape) == 4
-        if has_places and not isinstance(layer, k.layers.InputLayer | k.layers.Rescaling):
+        if has_places and isinstance(layer, k.layers.Layer) and not isinstance(layer, kept):
             config["dtype"] = "mixed_bfloat16"
         return layer.__class__.from_config(config)
 
@@ -65,8 +66,16 @@ def in_bf16(network: Any) -> Any:
     return copy
 
 
+def lacks_backend() -> str | None:
+    """Why no network of Keras could be compiled by TensorFlow, or None."""
+    backend = keras().backend.backend()
+    return None if backend == "tensorflow" else f"Keras runs on {backend} here"
+
+
 def lacks_fast_gpu() -> str | None:
     """Why bf16 would be for nothing here, or None: all GPUs calculate in it."""
+    if lack := lacks_backend():
+        return lack
     import tensorflow
 
     gpus = tensorflow.config.list_physical_devices("GPU")
