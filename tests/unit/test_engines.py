@@ -132,7 +132,7 @@ def test_an_engine_that_disagrees_is_never_chosen_and_never_serves(store: LocalS
     assert outcome.tried.chosen == KERAS
     assert not outcome.tried.trials["quick"].agrees
     assert outcome.tried.trials["quick"].largest_difference == pytest.approx(0.2, abs=1e-3)
-    with pytest.raises(CriticalError, match="decides as Keras does in .*99.5% are needed"):
+    with pytest.raises(CriticalError, match="decides as Keras does in .*99.5% and 80% are needed"):
         open_engine(store, BUNDLE, "quick", AT_ONCE)
 
 
