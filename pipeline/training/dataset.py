@@ -1,5 +1,6 @@
 """A collection as training data: pictures prepared exactly as the nightly run prepares them, labels as a matrix."""
 
+import os
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from pipeline.model.preprocessing import Pixels, network_input
 from pipeline.reporting.progress import Progress
 from pipeline.reporting.truth import known_labels, label_row
 from pipeline.settings import Settings
+from pipeline.storage import room_for
 from pipeline.vocabulary import Vocabulary
 
 FEWEST_EXAMPLES = 5  # a concept with fewer positives in training is left out: nothing could be said of it
@@ -101,7 +103,7 @@ def _trained_slugs(rows: Sequence[CollectionRow], vocabulary: Vocabulary) -> tup
 def _load_pixels(
     collection: Collection, rows: Sequence[CollectionRow], side_px: int, settings: Settings
 ) -> tuple[Pixels, list[CollectionRow]]:
-    """Into a file without a name, which goes with the array."""
+    """Into a file without a name below TMPDIR, which goes with the array."""
     rules = rules_of(settings)
 
     def load(row: CollectionRow) -> Pixels | None:
@@ -116,6 +118,9 @@ def _load_pixels(
         ThreadPoolExecutor(2) as threads,
         Progress("training", "pictures", settings=settings, total=len(rows)) as progress,
     ):
+        with room_for(Path(tempfile.gettempdir())):
+            if hasattr(os, "posix_fallocate"):  # a full disk is told here; behind a map it would end the process
+                os.posix_fallocate(file.fileno(), 0, len(rows) * side_px * side_px * 3)
         pixels = np.memmap(file, np.uint8, "w+", shape=(len(rows), side_px, side_px, 3))
         for row, loaded in zip(rows, threads.map(load, rows), strict=True):
             progress.advance()

@@ -1,6 +1,8 @@
 """Thresholds that really hold what they promise, recipes, and a collection as training data."""
 
 import csv
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +265,18 @@ def test_a_collection_becomes_pixels_truth_groups_and_splits(tmp_path: Path, voc
     assert test.record_ids == ("/1/10", "/1/11")
     assert train.groups[:2].tolist() == ["g0", "g0"]
     assert np.shares_memory(train.pixels, data.pixels)
+
+
+def test_a_disk_that_has_no_room_for_the_pictures_is_told_before_they_are_read(
+    tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    write_collection(tmp_path, [{"record_id": "/1/a", "image_file": "a.jpg", "concepts": "painting", "split": "train"}])
+    with pytest.raises(CriticalError, match="no room left to write"):
+        load_images(read_collection(tmp_path), vocabulary, side_px=48, settings=Settings(_env_file=None))
 
 
 def test_nothing_to_train_on_is_one_clear_message(tmp_path: Path, vocabulary: Vocabulary) -> None:
