@@ -33,7 +33,7 @@ FILES = (
 def enrich_run(var: Path, port: int, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline", "run", "--port", str(port), *arguments]
     return subprocess.run(
-        command, env={**os.environ, "VAR_DIR": str(var), **environment}, capture_output=True, text=True, timeout=600
+        command, env={**os.environ, "VAR_DIR": str(var), **environment}, capture_output=True, text=True, timeout=1_200
     )
 
 
