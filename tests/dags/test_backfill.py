@@ -120,7 +120,7 @@ def _task_logs(environment: dict[str, str]) -> str:
     return "".join(path.read_text() for path in paths)
 
 
-def _wait(database: Path, query: str, reached, log: Path, *, within: float = 240):
+def _wait(database: Path, query: str, reached, log: Path, *, within: float = 600):
     """Ask Airflow's own database until it says so."""
     deadline = time.monotonic() + within
     rows: list = []
