@@ -119,46 +119,33 @@ def test_a_picture_that_comes_twice_is_kept_once_with_the_labels_of_both(built: 
     assert left_out["/2/copy"]["reason"] == "duplicate" and "/1/p3" in left_out["/2/copy"]["detail"]
 
 
-def test_what_people_say_goes_before_metadata_and_how_often_they_agree_is_told(tmp_path: Path) -> None:
-    for name in ("one", "checked/coin", "checked/map"):
-        (tmp_path / name).mkdir(parents=True)
+def checked_by_people(work: Path, metadata: str, people: list[str]) -> dict[str, str]:
+    """A dataset of eight pictures whose metadata all say the same, the first ones looked at by people: concepts by record."""
     lines = []
     for number in range(8):
-        picture(number).save(tmp_path / f"one/p{number}.jpg", quality=92)
-        lines.append({"record_id": f"/1/p{number}", "image_file": f"p{number}.jpg", "concepts": "coin;people"})
-        people_say = "map" if number < 2 else "coin"
-        if number < 6:
-            shutil.copy(tmp_path / f"one/p{number}.jpg", tmp_path / f"checked/{people_say}/{number}.jpg")
-    write(tmp_path / "one", lines)
-    build(
-        "--collection", tmp_path / "one", "--source", f"folders:{tmp_path / 'checked'}", "--out", tmp_path / "out", var=tmp_path
-    )  # fmt: skip
-    concepts = {row["record_id"]: row["concepts"] for row in lines_of(tmp_path / "out" / "metadata.csv")}
+        (work / "one").mkdir(exist_ok=True)
+        picture(number).save(work / f"one/p{number}.jpg", quality=92)
+        lines.append({"record_id": f"/1/p{number}", "image_file": f"p{number}.jpg", "concepts": metadata})
+    for number, said in enumerate(people):
+        (work / "checked" / said).mkdir(parents=True, exist_ok=True)
+        shutil.copy(work / f"one/p{number}.jpg", work / f"checked/{said}/{number}.jpg")
+    collection, source = write(work / "one", lines), f"folders:{work / 'checked'}"
+    build("--collection", collection, "--source", source, "--out", work / "out", var=work)
+    return {row["record_id"]: row["concepts"] for row in lines_of(work / "out" / "metadata.csv")}
+
+
+def test_what_people_say_goes_before_metadata_and_how_often_they_agree_is_told(tmp_path: Path) -> None:
+    concepts = checked_by_people(tmp_path, "coin;people", ["map"] * 2 + ["coin"] * 4)
     assert concepts["/1/p0"] == "map;people" and concepts["/1/p5"] == "coin;people" == concepts["/1/p7"]
     agreement = {line["concept"]: line for line in lines_of(tmp_path / "out" / "agreement.csv")}
     assert set(agreement) == {"coin", "map"}  # nobody asked people about people
-    assert (agreement["coin"]["both"], agreement["coin"]["only_metadata"], agreement["coin"]["precision"]) == (
-        "4",
-        "2",
-        "0.6667",
-    )
-    assert (agreement["map"]["only_people"], agreement["map"]["recall"], agreement["map"]["precision"]) == ("2", "0.0", "")
+    coin, maps = agreement["coin"], agreement["map"]
+    assert (coin["both"], coin["only_metadata"], coin["precision"]) == ("4", "2", "0.6667")
+    assert (maps["only_people"], maps["recall"], maps["precision"]) == ("2", "0.0", "")
 
 
 def test_what_people_deny_is_denied_of_narrower_concepts_that_only_metadata_name(tmp_path: Path) -> None:
-    for name in ("one", "checked/painting", "checked/textile"):
-        (tmp_path / name).mkdir(parents=True)
-    lines = []
-    for number in range(6):
-        picture(number).save(tmp_path / f"one/p{number}.jpg", quality=92)
-        lines.append({"record_id": f"/1/p{number}", "image_file": f"p{number}.jpg", "concepts": "tapestry"})
-        people_say = "textile" if number else "painting"
-        shutil.copy(tmp_path / f"one/p{number}.jpg", tmp_path / f"checked/{people_say}/{number}.jpg")
-    write(tmp_path / "one", lines)
-    build(
-        "--collection", tmp_path / "one", "--source", f"folders:{tmp_path / 'checked'}", "--out", tmp_path / "out", var=tmp_path
-    )  # fmt: skip
-    concepts = {row["record_id"]: row["concepts"] for row in lines_of(tmp_path / "out" / "metadata.csv")}
+    concepts = checked_by_people(tmp_path, "tapestry", ["painting"] + ["textile"] * 5)
     assert concepts["/1/p0"] == "painting" and concepts["/1/p1"] == "tapestry;textile"
 
 
