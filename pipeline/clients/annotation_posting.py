@@ -35,9 +35,8 @@ class Door(Generic[Reply]):
     """How one server is posted to.
 
     `headers` is called before each request and may raise; `understand` makes of an answer what it means, or raises it;
-    `renew` is called once for a request that is answered 401, with
-    the headers that were refused. `scrub` takes secrets out of a text. `waits`: for a quota that
-    is used up (429).
+    `renew` is called once for a request that is answered 401, with the headers that were refused. `scrub` takes secrets out
+    of a text. `waits`: for a quota that is used up (429).
     """
 
     url: str

@@ -35,6 +35,10 @@ class Duplicate:
     numbers: tuple[str, ...]
 
 
+class GoneError(PermanentError):
+    """The annotation is unknown or deleted."""
+
+
 class AnnotationClient:
     """Speaks for one service account; safe to share between threads."""
 
@@ -93,16 +97,12 @@ class AnnotationClient:
         return sorted(_items(page), key=lambda uri: int(annotation_number(uri)))
 
     def is_ours(self, number: str) -> bool:
-        """Did our account create this annotation?"""
+        """Did our account create this annotation? GoneError when it is unknown or deleted."""
         creator = self.get(number).get("creator")
         return (creator.get("id") if isinstance(creator, dict) else creator) == self.creator()
 
-    def is_gone(self, number: str) -> bool:
-        """Is the annotation unknown or deleted?"""
-        return self._request("GET", f"/annotation/{number}").status_code in (404, 410)
-
     def get(self, number: str) -> dict[str, Any]:
-        """One annotation; PermanentError when it is unknown or deleted."""
+        """One annotation; GoneError when it is unknown or deleted."""
         return self._json(f"/annotation/{number}")
 
     def update(self, number: str, document: Mapping[str, Any]) -> None:
@@ -180,13 +180,10 @@ class AnnotationClient:
         if succeeded(reply):
             return
         message = self._api.scrub(f"{what}: HTTP {reply.status_code} {error_text(reply)}".strip())
-        if reply.is_redirect:
-            raise CriticalError(f"the Annotation API is elsewhere, check EUROPEANA_API_URL: {message}")
-        if reply.status_code in (401, 403):
-            raise CriticalError(f"the Annotation API refuses our account: {message}")
+        _check_access(reply, message)
         if reply.status_code in (408, 412, 423, 429) or reply.status_code >= 500:
             raise TransientError(message)
-        raise PermanentError(message)
+        raise GoneError(message) if reply.status_code in (404, 410) else PermanentError(message)
 
     def _created(self, reply: requests.Response) -> Created | Duplicate:
         text = self._api.scrub(error_text(reply))
@@ -196,15 +193,20 @@ class AnnotationClient:
         if reply.status_code == 400 and (found := DUPLICATE.search(text)):
             return Duplicate(tuple(part.strip() for part in found.group(1).split(",") if part.strip()))
         message = f"HTTP {reply.status_code} {text}".strip()
-        if reply.is_redirect:
-            raise CriticalError(f"the Annotation API is elsewhere, check EUROPEANA_API_URL: {message}")
-        if reply.status_code in (401, 403):
-            raise CriticalError(f"the Annotation API refuses our account: {message}")
+        _check_access(reply, message)
         if reply.status_code in (423, 429):
             raise TransientError(message)
         if reply.status_code >= 500 or reply.status_code < 400:
             raise AmbiguousError(message)
         raise PermanentError(message)
+
+
+def _check_access(reply: requests.Response, message: str) -> None:
+    """CriticalError when the API is not at this address, or does not take our account."""
+    if reply.is_redirect:
+        raise CriticalError(f"the Annotation API is elsewhere, check EUROPEANA_API_URL: {message}")
+    if reply.status_code in (401, 403):
+        raise CriticalError(f"the Annotation API refuses our account: {message}")
 
 
 def _items(page: Mapping[str, Any]) -> list[str]:

@@ -173,7 +173,7 @@ def apply(path: Path, *, settings: Settings, now: datetime) -> tuple[str, int]:
 
 def _gate(old: Bundle, new: Bundle) -> dict[str, Any]:
     """The release gate's word, as training keeps it: the network is the same, so only lost concepts stand in the way."""
-    before, after = ({head.slug for head in one.heads if head.thresholds.publish is not None} for one in (old, new))
+    before, after = old.published_concepts, new.published_concepts
     lost, won = sorted(before - after), sorted(after - before)
     reasons = [f"no longer sure enough to be published, unlike in version {old.version}: {', '.join(lost)}"] if lost else []
     return {"allowed": not lost, "reasons": reasons, "figures": {"against": old.version, "lost": lost, "won": won}}

@@ -51,6 +51,11 @@ class Bundle:
         """Its place in the object store."""
         return bundle_folder(self.name, self.version)
 
+    @property
+    def published_concepts(self) -> set[str]:
+        """The concepts with a precision guarantee: the others are never published."""
+        return {head.slug for head in self.heads if head.thresholds.publish is not None}
+
     def columns(self) -> dict[str, str]:
         """The provenance columns of every row that this model leads to."""
         return {

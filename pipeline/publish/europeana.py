@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.clients.annotation_posting import AmbiguousError
-from pipeline.clients.annotations import AnnotationClient, Created, Duplicate
+from pipeline.clients.annotations import AnnotationClient, Created, Duplicate, GoneError
 from pipeline.database.ledger import Settled, State
 from pipeline.domain.annotation import as_request, run_page, tag_annotation
 from pipeline.domain.identifiers import ANNOTATION_BASE, annotation_number
@@ -127,11 +127,11 @@ class EuropeanaTarget:
         standing = []
         try:
             for number in numbers:
-                if self._client.is_gone(number):
-                    continue  # it was deleted, which the check for duplicates may learn late
-                if self._is_ours(number):
+                is_ours = self._is_ours(number)
+                if is_ours:
                     return Settled(row["id"], State.SENT, f"{ANNOTATION_BASE}/{number}")
-                standing.append(number)
+                if is_ours is not None:  # the check for duplicates may learn late what was deleted
+                    standing.append(number)
         except TransientError as error:  # whose tag it is will be asked again
             return Settled(row["id"], State.SENDING, error=str(error))
         if numbers and not standing:
@@ -140,10 +140,12 @@ class EuropeanaTarget:
         theirs = f"{ANNOTATION_BASE}/{standing[0]}" if standing else None
         return Settled(row["id"], State.DUPLICATE, theirs, "somebody else's tag says the same")
 
-    def _is_ours(self, number: str) -> bool:
-        """TransientError when the platform cannot be asked now: that is no answer."""
+    def _is_ours(self, number: str) -> bool | None:
+        """None when it has gone. TransientError when the platform cannot be asked now: that is no answer."""
         try:
             return self._client.is_ours(number)
+        except GoneError:
+            return None
         except PermanentError:
             return False
 

@@ -30,11 +30,6 @@ class Judged:
         columns = [own.index(slug) for slug in slugs]
         return self.scores[:, columns].astype(np.float64), self.truth[:, columns]
 
-    @property
-    def published(self) -> set[str]:
-        """The concepts with a precision guarantee."""
-        return {head.slug for head in self.bundle.heads if head.thresholds.publish is not None}
-
 
 def _macro_f1(scores: Doubles, truth: Truth, weights: Weights) -> Doubles:
     """At a score of 0.5; a concept of which nothing is said and nothing true counts as 0, as in `metrics.evaluate`."""

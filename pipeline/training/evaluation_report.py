@@ -12,7 +12,8 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
-from pipeline.model.examples import Neighbour, load_examples, nearest
+from pipeline.model.examples import Examples, Neighbour, load_examples, nearest
+from pipeline.model.predictor import Predictor
 from pipeline.reporting.explanation import explained
 from pipeline.settings import Settings
 from pipeline.training.dataset import LabelledImages
@@ -101,24 +102,24 @@ def _with_pictures(evaluated: Evaluated) -> dict[str, list[dict[str, Any]]]:
 
 def _explained(evaluated: Evaluated) -> dict[str, list[dict[str, Any]]]:
     """By split, some pictures, right and wrong as they come, with the map of their likeliest concept over them."""
+    examples = load_examples(evaluated.store, evaluated.bundle.folder) if evaluated.store else None
     sides = [(evaluated.images, evaluated.scores), *([evaluated.beside] if evaluated.beside else [])]
     return {
-        str(split): _explained_rows(evaluated, images, scores, np.flatnonzero(images.splits == split))
+        str(split): _explained_rows(evaluated.predictor, images, scores, np.flatnonzero(images.splits == split), examples)
         for images, scores in sides
         for split in np.unique(images.splits)
     }
 
 
 def _explained_rows(
-    evaluated: Evaluated, images: LabelledImages, scores: Floats, among: npt.NDArray[np.intp]
+    predictor: Predictor, images: LabelledImages, scores: Floats, among: npt.NDArray[np.intp], examples: Examples | None
 ) -> list[dict[str, Any]]:
     rows = among[np.unique(np.linspace(0, len(among) - 1, min(EXPLAINED, len(among))).astype(int))]
     best = scores[rows].argmax(axis=1)
-    overlays = explained(evaluated.predictor, images.pixels[rows], [images.slugs[column] for column in best])
+    overlays = explained(predictor, images.pixels[rows], [images.slugs[column] for column in best])
     alike: list[list[Neighbour]] = [[] for _ in rows]
-    examples = load_examples(evaluated.store, evaluated.bundle.folder) if evaluated.store else None
     if examples is not None:
-        alike = nearest(examples, evaluated.predictor.predict(images.pixels[rows]).embeddings, NEAREST)
+        alike = nearest(examples, predictor.predict(images.pixels[rows]).embeddings, NEAREST)
     return [
         {
             "picture": data_uri(shown),

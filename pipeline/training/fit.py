@@ -202,7 +202,7 @@ def _looked_at(backbone: Any, pixels: npt.NDArray[np.uint8]) -> dict[str, Floats
     return {name: np.asarray(values, np.float32) for name, values in backbone.predict_on_batch(pixels).items()}
 
 
-class _Rows:
+class _RowFile:
     """Rows (n, width) of float32 in a file that grows."""
 
     def __init__(self, file: IO[bytes], width: int) -> None:
@@ -230,14 +230,14 @@ class _Rows:
 
 
 @contextmanager
-def _kept(folder: Path | None, name: str, backbone: Any) -> Iterator[_Rows]:
+def _kept(folder: Path | None, name: str, backbone: Any) -> Iterator[_RowFile]:
     width = int(backbone.output[name].shape[-1])
     if folder is None:
         with tempfile.TemporaryFile(prefix="enrich-") as file:
-            yield _Rows(file, width)
+            yield _RowFile(file, width)
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.f32"
     path.touch()
     with path.open("r+b") as file:
-        yield _Rows(file, width)
+        yield _RowFile(file, width)

@@ -58,8 +58,8 @@ def hold_against(new: Mapping[str, Judged], old: Mapping[str, Judged], *, unseen
                 f"{words} falls from {change['old']:.4f} ({of}) to {change['new']:.4f} over "
                 f"{change['concepts']} concepts{allowed}; 95 % interval of the difference {low:+.4f} to {high:+.4f}"
             )
-    if lost := sorted(old["test"].published - new["test"].published):
+    if lost := sorted(old["test"].bundle.published_concepts - new["test"].bundle.published_concepts):
         reasons.append(f"no longer sure enough to be published, unlike in {of}: {', '.join(lost)}")
     figures["lost"] = lost
-    figures["won"] = sorted(new["test"].published - old["test"].published)
+    figures["won"] = sorted(new["test"].bundle.published_concepts - old["test"].bundle.published_concepts)
     return Verdict(tuple(reasons), figures)

@@ -129,9 +129,8 @@ def _chosen(tried: Tried | None, device: str) -> str:
     if tried is None or tried.chosen == KERAS:
         return KERAS
     rates = {name: trial.images_per_s for name, trial in tried.trials.items() if trial.agrees and name != tried.chosen}
-    others = sorted(rates, key=lambda one: (one == KERAS or KINDS[one].on_gpu, -rates[one]))
-    if not KINDS[tried.chosen].on_gpu:
-        others.sort(key=lambda one: -rates[one])
+    for_cpus_first = KINDS[tried.chosen].on_gpu
+    others = sorted(rates, key=lambda one: (for_cpus_first and (one == KERAS or KINDS[one].on_gpu), -rates[one]))
     for name in (tried.chosen, *others, KERAS):
         if name == KERAS or ((KINDS[name].on_gpu or device != "gpu") and KINDS[name].lacking() is None):
             break
