@@ -3,7 +3,7 @@
 By hand or through the API: name a folder of labelled pictures, or other labelled data that become one, and a recipe. The
 new version is registered, and released if it is no worse than the one in force. If it is worse a person is asked, with
 the reasons in front of them: releasing it all the same needs their words, which are kept with the version; otherwise the
-run ends with the refusal.
+run ends with the refusal. The evaluation and the noise report are pages below VAR_DIR; engines are tried on a released one.
 """
 
 from datetime import timedelta
@@ -14,6 +14,7 @@ from airflow.sdk import Param, dag, task
 from orchestration import defaults, params, pools, stages
 from pipeline.settings import Settings
 
+FORM = "pipeline.training.by_form"
 RELEASE, LEAVE = "Release it all the same", "Leave the version in force"
 
 
@@ -29,18 +30,19 @@ RELEASE, LEAVE = "Release it all the same", "Leave the version in force"
 def train_model() -> None:
     @task(queue="gpu")  # where it is needed: it lies below VAR_DIR
     def dataset(params=None, dag_run=None) -> str:  # noqa: ANN001
-        by = "pipeline.training.by_form.dataset_of_form"
-        return stages.call(by, form=params, run_id=dag_run.run_id, now=dag_run.run_after)
+        return stages.call(f"{FORM}.dataset_of_form", form=params, run_id=dag_run.run_id, now=dag_run.run_after)
 
     @task(pool=pools.INFERENCE, queue="gpu")
     def noise(collection: str, params=None, dag_run=None) -> str:  # noqa: ANN001
-        by = "pipeline.training.by_form.report_noise_of_form"
-        return stages.call(by, collection=collection, form=params, run_id=dag_run.run_id)
+        return stages.call(f"{FORM}.report_noise_of_form", collection=collection, form=params, run_id=dag_run.run_id)
 
     @task(pool=pools.INFERENCE, queue="gpu")
     def train(collection: str, params=None, dag_run=None) -> dict:  # noqa: ANN001
-        by = "pipeline.training.by_form.train_from_form"
-        return stages.call(by, collection=collection, form=params, now=dag_run.run_after)
+        return stages.call(f"{FORM}.train_from_form", collection=collection, form=params, now=dag_run.run_after)
+
+    @task(pool=pools.INFERENCE, queue="gpu")
+    def follow_up(collection: str, trained: dict, params=None) -> dict:  # noqa: ANN001
+        return stages.call(f"{FORM}.follow_up", collection=collection, form=params, trained=trained)
 
     @task.short_circuit
     def refused(trained: dict) -> bool:
@@ -62,11 +64,12 @@ def train_model() -> None:
 
         if RELEASE not in answer["chosen_options"]:
             raise AirflowFailException(trained["refusal"])
-        return stages.call("pipeline.training.by_form.overrule", trained=trained, answer=answer)
+        return stages.call(f"{FORM}.overrule", trained=trained, answer=answer)
 
     collection = dataset()
     trained = train(collection)
     noise(collection) >> trained
+    follow_up(collection, trained)
     refused(trained) >> ask >> settle(trained, ask.output)
 
 

@@ -93,6 +93,8 @@ def training(recipes_dir):
         "name": Param("default", type="string", minLength=1, pattern=r"^\w[\w.-]*$", description="The model's name."),
         "again": Param(False, type="boolean", description="Train even if this very data and recipe have a released model."),
         "noise_report": Param(True, type="boolean", description="First report which labels are probably wrong."),
+        "evaluation": Param(True, type="boolean", description="Then write the evaluation of the held-out pictures, a page."),
+        "engines": Param(True, type="boolean", description="Then try what runs the released version fastest."),
     }
 
 

@@ -110,7 +110,17 @@ class LocalRun:
 
     def _model(self, folder: Path, environment: dict[str, str]) -> None:
         recipe = "frozen" if self._settings.model_weights_file else "small"
-        train = ["enrich", "train", "--collection", str(folder), "--recipe", recipe, "--name", environment["MODEL_NAME"]]
+        train = [
+            "enrich",
+            "train",
+            "--collection",
+            str(folder),
+            "--recipe",
+            recipe,
+            "--name",
+            environment["MODEL_NAME"],
+            "--no-engines",
+        ]
         self._step("model", train, environment, goes_on_after=REFUSED)  # then with the version in force
 
     @contextmanager

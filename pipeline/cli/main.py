@@ -16,10 +16,10 @@ from pipeline.cli.dataset import dataset
 from pipeline.cli.explain import explain
 from pipeline.cli.feedback import feedback
 from pipeline.cli.images import images
-from pipeline.cli.model import REFUSED, model, show_trained
+from pipeline.cli.model import REFUSED, model, show_engines, show_trained
 from pipeline.cli.publish import forget, publish, reconcile, withdraw
 from pipeline.cli.relabel import relabel
-from pipeline.errors import EnrichmentError, RefusedReleaseError
+from pipeline.errors import CriticalError, EnrichmentError, RefusedReleaseError
 from pipeline.settings import Settings
 
 app = typer.Typer(
@@ -103,6 +103,12 @@ def train(
     name: Annotated[str, typer.Option(help="The model's name.")] = "default",
     again: Annotated[bool, typer.Option(help="Train even if this very data and recipe have a released model.")] = False,
     backbone: Annotated[str | None, typer.Option(help="A network of keras.applications instead of the recipe's.")] = None,
+    engines: Annotated[
+        bool, typer.Option(help="Then try what runs the released version fastest: enrich model bench-engines.")
+    ] = True,
+    report: Annotated[
+        Path | None, typer.Option(help="Then write the evaluation of its held-out pictures to this folder: index.html.")
+    ] = None,
 ) -> None:
     """Train, measure and register a model, and release it if it is no worse than the version in force.
 
@@ -111,8 +117,21 @@ def train(
     """
     from pipeline.training.steps import train as train_model
 
-    trained = train_model(collection, recipe, name, settings=Settings(), now=datetime.now(UTC), again=again, backbone=backbone)
+    settings = Settings()
+    trained = train_model(collection, recipe, name, settings=settings, now=datetime.now(UTC), again=again, backbone=backbone)
+    if report is not None:
+        from pipeline.training.evaluation_report import report_evaluation
+
+        report_evaluation(name, trained.bundle.version, collection, report, split=None, settings=settings)
+        out.print(f"the evaluation is {report / 'index.html'}", highlight=False, soft_wrap=True)
     show_trained(trained, out)
+    if engines and not trained.known:
+        from pipeline.training.serving import choose_engine
+
+        try:
+            show_engines(*choose_engine(name, trained.bundle.version, collection, settings=settings), out)
+        except CriticalError as problem:  # the version is there all the same, and Keras serves
+            out.print(f"engines were not tried: {problem}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -14,12 +14,11 @@ from pipeline.settings import Settings
 
 if TYPE_CHECKING:  # importing it takes seconds
     from pipeline.model.bundle import Bundle
-    from pipeline.model.preprocessing import Pixels
+    from pipeline.model.engines.trial import Outcome
     from pipeline.training.steps import Trained
 
 model = typer.Typer(no_args_is_help=True, help="Models that were trained here.")
 out = Console()
-CALIBRATING, COMPARED = 128, 500  # pictures at most that engines are made and tried with
 REFUSED = 3  # exit code of a training whose version is not released
 
 _SHOWN = {
@@ -185,22 +184,18 @@ def bench_engines(
 
     Example:  enrich model bench-engines --model museum --collection DIR
     """
-    from pipeline.database import connect
-    from pipeline.datasets.lake import open_lake
-    from pipeline.model.engines.trial import try_engines
-    from pipeline.model.registry import bundle_in_force
+    from pipeline.training.serving import choose_engine
 
     settings = Settings()
     bare, version = name_and_version(name)
-    store = open_lake(settings).store
-    bundle = bundle_in_force(connect(settings), store, bare, version)
-    calibration, pictures = _pictures(collection or settings.truth_collection, bundle, settings)
-    outcome = try_engines(
-        store, bundle, pictures, calibration=calibration, at_once=settings.inference_batch, floor=settings.hidden_floor
-    )
+    show_engines(*choose_engine(bare, version, collection or settings.truth_collection, settings=settings), out)
+
+
+def show_engines(bundle: "Bundle", outcome: "Outcome", console: Console) -> None:
+    """What came of a trial of engines, as a table, and why some were not tried."""
     table = Table(
         *("engine", "images/s", "x Keras", "same decisions", "largest difference", "verdict"),
-        title=f"{bundle.name}@{bundle.version}, {bundle.side_px} px, {len(pictures):,} pictures",
+        title=f"{bundle.name}@{bundle.version}, {bundle.side_px} px, {outcome.pictures:,} pictures",
     )
     trials = outcome.tried.trials
     for engine, trial in sorted(trials.items(), key=lambda item: -item[1].images_per_s):
@@ -212,33 +207,9 @@ def bench_engines(
             f"{trial.largest_difference:.4f}",
             "[bold]chosen[/]" if engine == outcome.tried.chosen else "agrees" if trial.agrees else "does not agree: never used",
         )
-    out.print(table)
+    console.print(table)
     for engine, why in outcome.skipped.items():
-        out.print(f"{engine} was not tried: {why}", highlight=False, soft_wrap=True)
-
-
-def _pictures(folder: Path | None, bundle: "Bundle", settings: Settings) -> tuple["Pixels", "Pixels"]:
-    """Pictures of a collection as the network sees them: some of its split `train`, and some of its others."""
-    from pipeline.collection import read_collection
-    from pipeline.training.dataset import labelled_rows, load_rows
-    from pipeline.vocabulary import load_vocabulary
-
-    if folder is None:
-        raise CriticalError("engines are tried on pictures: name a folder with --collection DIR, or set TRUTH_COLLECTION")
-    found = read_collection(folder)
-    vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
-    rows = labelled_rows(found)
-    sides = []
-    for count, side in (
-        (CALIBRATING, [row for row in rows if row.split == "train"]),
-        (COMPARED, [row for row in rows if row.split != "train"]),
-    ):
-        some = side[:: max(1, len(side) // count)][:count]  # from all over the table, which may be in some order
-        images = load_rows(found, some, (), vocabulary, side_px=bundle.side_px, settings=settings)
-        if images is None:
-            raise CriticalError(f"{folder}: engines are tried on pictures of split train and of others, and one side has none")
-        sides.append(images.pixels)
-    return sides[0], sides[1]
+        console.print(f"{engine} was not tried: {why}", highlight=False, soft_wrap=True)
 
 
 def name_and_version(model: str) -> tuple[str, int | None]:

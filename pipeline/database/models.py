@@ -5,18 +5,28 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine, RowMapping, func, insert, null, select, update
+from sqlalchemy.exc import IntegrityError
 
 from pipeline.database.tables import model_versions
 from pipeline.errors import CriticalError
 
-REGISTERED, RELEASED, RETIRED = "registered", "released", "retired"
+UNFINISHED, REGISTERED, RELEASED, RETIRED = "unfinished", "registered", "released", "retired"
 
 
-def next_version(engine: Engine, name: str) -> int:
-    """1 for a new name, else the newest version + 1."""
-    with engine.connect() as connection:
-        newest = connection.scalar(select(func.max(model_versions.c.version)).where(model_versions.c.name == name))
-    return (newest or 0) + 1
+def reserve(engine: Engine, name: str, now: datetime) -> int:
+    """A version's number, 1 for a new name, else the newest + 1: nobody else gets it, whatever becomes of it."""
+    nothing = {"bundle_key": "", "sha256": "", "dataset_id": "", "metrics": {}}
+    while True:
+        with engine.connect() as connection:
+            newest = connection.scalar(select(func.max(model_versions.c.version)).where(model_versions.c.name == name))
+        version = (newest or 0) + 1
+        try:
+            with engine.begin() as connection:
+                values = {"name": name, "version": version, "status": UNFINISHED, "created_at": now, **nothing}
+                connection.execute(insert(model_versions).values(values))
+        except IntegrityError:  # somebody was quicker
+            continue
+        return version
 
 
 def register(
@@ -31,7 +41,10 @@ def register(
     now: datetime,
     gate: Mapping[str, Any] | None = None,
 ) -> None:
-    """Add a version; its bundle must lie in the store already. A version is never changed, only its status."""
+    """Make a reserved number a version; its bundle must lie in the store already. From here only its status changes.
+
+    Raises CriticalError when the version is registered already.
+    """
     values = {
         "name": name,
         "version": version,
@@ -43,7 +56,13 @@ def register(
         "created_at": now,
         "gate": dict(gate) if gate is not None else None,
     }
+    of_version = (model_versions.c.name == name) & (model_versions.c.version == version)
     with engine.begin() as connection:
+        unfinished = of_version & (model_versions.c.status == UNFINISHED)
+        if connection.execute(update(model_versions).where(unfinished).values(values)).rowcount:
+            return
+        if connection.scalar(select(model_versions.c.version).where(of_version)):
+            raise CriticalError(f"version {version} of model {name!r} is registered already; a version never changes")
         connection.execute(insert(model_versions).values(values))
 
 
@@ -87,7 +106,7 @@ def former(engine: Engine, name: str) -> RowMapping:
 
 def find(engine: Engine, name: str, version: int | None = None) -> RowMapping | None:
     """A given version, or the released one; None when there is none."""
-    query = select(model_versions).where(model_versions.c.name == name)
+    query = select(model_versions).where(model_versions.c.name == name, model_versions.c.status != UNFINISHED)
     wanted = model_versions.c.version == version if version else model_versions.c.status == RELEASED
     with engine.connect() as connection:
         return connection.execute(query.where(wanted)).mappings().first()

@@ -153,7 +153,7 @@ def apply(path: Path, *, settings: Settings, now: datetime) -> tuple[str, int]:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     metrics = {name: value for name, value in bundle.metrics.items() if name not in _OF_THRESHOLDS}
     metrics["thresholds_from"] = {"version": version, "proposal_sha256": digest, "imports": proposal.get("imports", [])}
-    new = replace(bundle, version=models.next_version(engine, name), heads=heads, metrics=metrics)
+    new = replace(bundle, version=models.reserve(engine, name, now), heads=heads, metrics=metrics)
     _copy_files(store, bundle, new)
     store.put_bytes(f"{new.folder}/thresholds_proposal.json", json.dumps(proposal, indent=1).encode())
     store.put_bytes(f"{new.folder}/card.md", _card(bundle, new).encode())

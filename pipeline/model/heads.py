@@ -56,7 +56,8 @@ class KernelHeads:
         squares = (self.landmarks**2).sum(axis=1)
         along = _dense("along_landmarks", z, 2 * self.sharpness * self.landmarks.T, -self.sharpness * squares)
         length = layers.Rescaling(-self.sharpness)(layers.Dot(axes=1)([z, z]))
-        near = layers.Activation("exponential", name="nearness")(layers.Add()([along, length]))
+        # In this order: Keras on TensorFlow takes a second summand (n, 1) for a bias when n is the width of the first.
+        near = layers.Activation("exponential", name="nearness")(layers.Add()([length, along]))
         return _dense("logits", near, self.kernel, self.bias)
 
 

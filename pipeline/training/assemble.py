@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,11 +21,10 @@ from pipeline.crowd.labels import read_meanings
 from pipeline.domain.identifiers import image_id
 from pipeline.errors import CriticalError
 from pipeline.imaging.examine import Examiner, rules_of
-from pipeline.imaging.look import sketch_distance
-from pipeline.index.near_hashes import near_pairs, says_enough
 from pipeline.reporting.progress import Progress
 from pipeline.reporting.truth import known_labels
 from pipeline.settings import Settings
+from pipeline.training.alike import alike
 from pipeline.training.sources import Beside, Labelled, Source, open_source, read_collection_folder
 from pipeline.training.sources.pictures import Pictures
 from pipeline.training.splits import Example, Splits, draw_splits, most_held_out
@@ -40,7 +38,6 @@ COLUMNS = (
 LEFT_OUT = ("record_id", "source", "reason", "detail")
 UNKNOWN_LABELS = ("source", "label", "count")
 AGREEMENT = ("concept", "both", "only_metadata", "only_people", "precision", "recall")
-SAME_LOOK = 12.0  # grey levels between two sketches, at most, for pictures whose hashes are close
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,8 @@ def build_dataset(
             names = ", ".join(source.name for source in opened)
             raise CriticalError(f"no usable picture in {names}; left out: {lost or 'nothing'}{_first_of(left_out)}")
         examples = [Example(one.row.record_id, one.groups, one.row.owner, one.concepts, one.row.split) for one in found]
-        drawn = draw_splits(examples, _near(found, settings.near_duplicate_bits), unseen=unseen)
+        near = alike([(one.perceptual_hash, one.sketch) for one in found], settings.near_duplicate_bits)
+        drawn = draw_splits(examples, near, unseen=unseen)
         for one, split, cluster in zip(found, drawn.splits, drawn.clusters, strict=True):
             if not split:
                 detail = f"pictures of its cluster ({cluster}) are held out"
@@ -262,16 +260,6 @@ def _merged(
     return list(kept.values())
 
 
-def _near(found: Sequence[Found], bits: int) -> Iterator[tuple[int, int]]:
-    """Pairs that look nearly the same: close hashes, and close grey values."""
-    telling = [place for place, one in enumerate(found) if says_enough(one.perceptual_hash)]
-    hashes = np.frombuffer(b"".join(bytes.fromhex(found[place].perceptual_hash) for place in telling), np.uint8)
-    for first, second, _ in near_pairs(hashes.reshape(-1, 8), bits):
-        one, other = telling[first], telling[second]
-        if sketch_distance(found[one].sketch, found[other].sketch) <= SAME_LOOK:
-            yield one, other
-
-
 def _write(
     folder: Path,
     found: Sequence[Found],
@@ -364,6 +352,7 @@ def _card(
             "",
             f"Put together {now:%Y-%m-%d %H:%M} UTC from {', '.join(source.name for source in sources)}; "
             f"vocabulary {vocabulary.version}. SHA-256 of metadata.csv: `{digest}`.",
+            *(line for source in sources if source.query for line in ("", f"{source.name}: {source.query}")),
             "",
             f"- splits: {', '.join(f'{name} {count:,}' for name, count in sorted(splits.items()))}; unseen provider: {unseen}",
             f"- left out: {lost} (`left_out.csv`)",

@@ -37,6 +37,7 @@ class LabelledImages:
     groups: npt.NDArray[np.str_]
     splits: npt.NDArray[np.str_]
     record_ids: tuple[str, ...]
+    looks: tuple[tuple[str, str], ...] = ()  # perceptual hash and sketch of each, in hex
 
     def split(self, name: str) -> "LabelledImages":
         """The pictures of one split; nothing is copied."""
@@ -44,7 +45,13 @@ class LabelledImages:
         own = slice(rows[0], rows[-1] + 1) if len(rows) else slice(0)
         assert len(self.splits[own]) == len(rows), f"the pictures of split {name} do not stand together"
         return LabelledImages(
-            self.slugs, self.pixels[own], self.truth[own], self.groups[own], self.splits[own], self.record_ids[own]
+            self.slugs,
+            self.pixels[own],
+            self.truth[own],
+            self.groups[own],
+            self.splits[own],
+            self.record_ids[own],
+            self.looks[own],
         )
 
 
@@ -79,7 +86,7 @@ def load_rows(
     settings: Settings,
 ) -> LabelledImages | None:
     """The rows whose picture can be read, with the truth of these concepts; None when there is none."""
-    pixels, kept = _load_pixels(collection, sorted(rows, key=lambda row: row.split), side_px, settings)
+    pixels, kept, looks = _load_pixels(collection, sorted(rows, key=lambda row: row.split), side_px, settings)
     if not kept:
         return None
     return LabelledImages(
@@ -89,6 +96,7 @@ def load_rows(
         groups=np.array([row.group for row in kept]),
         splits=np.array([row.split for row in kept]),
         record_ids=tuple(row.record_id for row in kept),
+        looks=tuple(looks),
     )
 
 
@@ -102,17 +110,18 @@ def _trained_slugs(rows: Sequence[CollectionRow], vocabulary: Vocabulary) -> tup
 
 def _load_pixels(
     collection: Collection, rows: Sequence[CollectionRow], side_px: int, settings: Settings
-) -> tuple[Pixels, list[CollectionRow]]:
+) -> tuple[Pixels, list[CollectionRow], list[tuple[str, str]]]:
     """Into a file without a name below TMPDIR, which goes with the array."""
     rules = rules_of(settings)
 
-    def load(row: CollectionRow) -> Pixels | None:
+    def load(row: CollectionRow) -> tuple[Pixels, tuple[str, str]] | None:
         path = collection.image_path(row)
         return _prepared(path, rules, side_px) if path and path.is_file() else None
 
     kept: list[CollectionRow] = []
+    looks: list[tuple[str, str]] = []
     if not rows:
-        return np.zeros((0, side_px, side_px, 3), np.uint8), kept
+        return np.zeros((0, side_px, side_px, 3), np.uint8), kept, looks
     with (
         tempfile.TemporaryFile(prefix="enrich-") as file,
         ThreadPoolExecutor(2) as threads,
@@ -125,12 +134,15 @@ def _load_pixels(
         for row, loaded in zip(rows, threads.map(load, rows), strict=True):
             progress.advance()
             if loaded is not None:
-                pixels[len(kept)] = loaded
+                pixels[len(kept)], look = loaded
                 kept.append(row)
-    return pixels[: len(kept)], kept
+                looks.append(look)
+    return pixels[: len(kept)], kept, looks
 
 
-def _prepared(path: Path, rules: Rules, side_px: int) -> Pixels | None:
-    """Through the same JPEG derivative as in the nightly run, so that the network sees the same pixels."""
-    jpeg = examine_here(path.read_bytes(), rules).jpeg
-    return network_input(decode_derivative(jpeg), side_px) if jpeg is not None else None
+def _prepared(path: Path, rules: Rules, side_px: int) -> tuple[Pixels, tuple[str, str]] | None:
+    """Through the same JPEG derivative as in the nightly run, so that the network sees the same pixels; and the look."""
+    found = examine_here(path.read_bytes(), rules)
+    if found.jpeg is None:
+        return None
+    return network_input(decode_derivative(found.jpeg), side_px), (found.perceptual_hash or "", found.sketch or "")

@@ -21,6 +21,7 @@ from pipeline.training.curves import Epoch
 from pipeline.training.dataset import LabelledImages
 from pipeline.training.heads import kernel_heads, linear_heads
 from pipeline.training.recipes import Recipe
+from pipeline.training.state import State
 from pipeline.training.transfer import transfer
 
 log = structlog.get_logger()
@@ -28,18 +29,21 @@ log = structlog.get_logger()
 Scores = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
+Folds = Sequence[tuple[Rows, Rows]]  # (fit on, score)
 
 
 @dataclass(frozen=True)
 class Fitted:
     """The network, and grouped out-of-fold scores (n, concepts) of the training pictures.
 
-    A score is NaN where the recipe has no network that did not see the picture. `epochs` are those of a `transfer`.
-    `embeddings` (n, width) are the network's of the training pictures, where training has come by them.
+    A score is NaN where the recipe has no network that did not see the picture. `folds` (n,) is which fold it stands in.
+    `epochs` are there where heads or layers were trained in such. `embeddings` (n, width) are the network's of the training
+    pictures, where training has come by them.
     """
 
     network: Any
     out_of_fold: Scores
+    folds: Rows
     epochs: Sequence[Epoch] = ()
     embeddings: Floats | None = None
 
@@ -52,20 +56,19 @@ class Fitted:
 def fit(train: LabelledImages, recipe: Recipe, settings: Settings, *, resumed_in: Path | None = None) -> Fitted:
     """Train by the recipe; same seed, same data, same result.
 
-    `resumed_in`: a folder in which a long training (`transfer`, the features of `frozen`) keeps how far it is, and goes on
-    from it when it is there.
+    `resumed_in`: a folder in which training keeps how far it is, and goes on from it when it is there.
     """
     make_deterministic(recipe.seed)
-    if recipe.kind == "scratch":
-        return _fit_small(train, recipe, settings)
-    if recipe.kind == "frozen":
-        return _fit_heads(train, recipe, settings, resumed_in)
     folds = list(_folds(train, recipe))
+    if recipe.kind == "scratch":
+        return _fit_small(train, folds, recipe, settings, resumed_in)
+    if recipe.kind == "frozen":
+        return _fit_heads(train, folds, recipe, settings, resumed_in)
     found = transfer(train.pixels, train.truth, folds, recipe, settings, resumed_in=resumed_in)
     if recipe.single_label:
         shares = np.exp(found.logits - found.logits.max(axis=1, keepdims=True))
-        return Fitted(found.network, shares / shares.sum(axis=1, keepdims=True), found.epochs)
-    return Fitted(found.network, 1 / (1 + np.exp(-found.logits)), found.epochs)
+        return Fitted(found.network, shares / shares.sum(axis=1, keepdims=True), _numbered(folds), found.epochs)
+    return Fitted(found.network, 1 / (1 + np.exp(-found.logits)), _numbered(folds), found.epochs)
 
 
 def _folds(train: LabelledImages, recipe: Recipe) -> Iterator[tuple[Rows, Rows]]:
@@ -81,21 +84,33 @@ def _folds(train: LabelledImages, recipe: Recipe) -> Iterator[tuple[Rows, Rows]]
     return folds.split(groups, groups=groups)  # type: ignore[no-any-return]
 
 
+def _numbered(folds: Folds) -> Rows:
+    """In which fold each picture is scored."""
+    numbers = np.zeros(sum(len(scored) for _, scored in folds), np.intp)
+    for number, (_, scored) in enumerate(folds):
+        numbers[scored] = number
+    return numbers
+
+
 # --- a small network from scratch -------------------------------------------------------------------------------------
 
 
-def _fit_small(train: LabelledImages, recipe: Recipe, settings: Settings) -> Fitted:
-    out_of_fold = np.zeros(train.truth.shape)
-    epochs = recipe.epochs * (recipe.folds + 1)
-    with Progress("training", "epochs", settings=settings, total=epochs) as progress:
-        for fitted_on, scored in _folds(train, recipe):
-            network = _train(train, fitted_on, recipe, progress)
+def _fit_small(train: LabelledImages, folds: Folds, recipe: Recipe, settings: Settings, resumed_in: Path | None) -> Fitted:
+    out_of_fold, nothing = np.zeros(train.truth.shape), np.zeros(0, np.intp)
+    epochs: list[Epoch] = []
+    with Progress("training", "epochs", settings=settings, total=recipe.epochs * (len(folds) + 1)) as progress:
+        for number, (fitted_on, scored) in enumerate([*folds, (np.arange(len(train.pixels)), nothing)]):
+            kept = resumed_in / f"small-{number}.npz" if resumed_in else None
+            network, own = _train(train, fitted_on, scored, recipe, number, kept, progress)
             out_of_fold[scored] = _scores(network, train.pixels, scored, recipe.batch_size)
-        network = _train(train, np.arange(len(train.pixels)), recipe, progress)
-    return Fitted(network, out_of_fold)
+            epochs += own
+    return Fitted(network, out_of_fold, _numbered(folds), epochs)
 
 
-def _train(train: LabelledImages, fitted_on: Rows, recipe: Recipe, progress: Progress) -> Any:
+def _train(
+    train: LabelledImages, fitted_on: Rows, scored: Rows, recipe: Recipe, number: int, kept: Path | None, progress: Progress
+) -> tuple[Any, Sequence[Epoch]]:
+    """A network and its epochs; how far it is lies in `kept`."""
     k = keras()
     k.utils.set_random_seed(recipe.seed)
     network = networks.small_network(recipe.side_px, train.truth.shape[1], width=recipe.width)
@@ -106,15 +121,19 @@ def _train(train: LabelledImages, fitted_on: Rows, recipe: Recipe, progress: Pro
     )
     learner = k.Model(network.input, network.output["scores"])
     learner.compile(optimizer=k.optimizers.Adam(schedule), loss=_masked_loss)
-    random = np.random.default_rng(recipe.seed)
+    learner.optimizer.build(learner.trainable_variables)
+    state = State(learner, kept)
+    progress.advance(len(state.epochs))
     targets = train.truth.astype(np.float32)
-    for _ in range(recipe.epochs):
-        order = random.permutation(fitted_on)
+    for epoch in range(len(state.epochs), recipe.epochs):
+        random = np.random.default_rng([recipe.seed, epoch])
+        order, losses = random.permutation(fitted_on), []
         for start in range(0, len(order), recipe.batch_size):
             rows = order[start : start + recipe.batch_size]
-            learner.train_on_batch(_augmented(train.pixels[rows], random), targets[rows])
+            losses.append(learner.train_on_batch(_augmented(train.pixels[rows], random), targets[rows]))
+        state.ended(Epoch(number, epoch, float(np.mean([float(loss) for loss in losses])), None))
         progress.advance()
-    return network
+    return network, state.epochs
 
 
 def _masked_loss(truth: Any, scores: Any) -> Any:
@@ -139,29 +158,29 @@ def _augmented(pixels: npt.NDArray[np.uint8], random: np.random.Generator) -> np
 
 
 def _scores(network: Any, pixels: npt.NDArray[np.uint8], rows: Rows, batch_size: int) -> Scores:
-    parts = [
-        np.asarray(network.predict_on_batch(pixels[rows[at : at + batch_size]])["scores"])
-        for at in range(0, len(rows), batch_size)
-    ]
-    return np.concatenate(parts).astype(np.float64)
+    scores = np.zeros((len(rows), network.output["scores"].shape[-1]))
+    for at in range(0, len(rows), batch_size):
+        some = slice(at, at + batch_size)
+        scores[some] = network.predict_on_batch(pixels[rows[some]])["scores"]
+    return scores
 
 
 # --- a frozen backbone with heads in closed form ----------------------------------------------------------------------
 
 
-def _fit_heads(train: LabelledImages, recipe: Recipe, settings: Settings, resumed_in: Path | None) -> Fitted:
+def _fit_heads(train: LabelledImages, folds: Folds, recipe: Recipe, settings: Settings, resumed_in: Path | None) -> Fitted:
     weights = None if recipe.weights == "none" else settings.model_weights_file or "imagenet"
     backbone = networks.frozen_backbone(recipe.backbone, recipe.side_px, weights, layers=recipe.layers, mirror=recipe.mirror)
     features, embeddings = _features(backbone, train.pixels, recipe.batch_size, settings, resumed_in)
     out_of_fold = np.zeros(train.truth.shape)
-    with Progress("training", "folds", settings=settings, total=recipe.folds + 1) as progress:
-        for fitted_on, scored in _folds(train, recipe):
+    with Progress("training", "folds", settings=settings, total=len(folds) + 1) as progress:
+        for fitted_on, scored in folds:
             heads = _heads(features[fitted_on], train.truth[fitted_on], recipe)
             out_of_fold[scored] = 1 / (1 + np.exp(-heads.logits(features[scored])))
             progress.advance()
         heads = _heads(features, train.truth, recipe)
         progress.advance()
-    return Fitted(networks.with_heads(backbone, heads), out_of_fold, embeddings=embeddings)
+    return Fitted(networks.with_heads(backbone, heads), out_of_fold, _numbered(folds), embeddings=embeddings)
 
 
 def _heads(features: Floats, truth: npt.NDArray[np.int8], recipe: Recipe) -> LinearHeads | KernelHeads:

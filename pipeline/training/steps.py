@@ -28,11 +28,13 @@ from pipeline.model.bundle import (
 from pipeline.model.examples import keep_examples
 from pipeline.model.predictor import Predictor
 from pipeline.model.preprocessing import PREPROCESSING_VERSION
+from pipeline.model.runtime import keras
 from pipeline.model.soundness import check_sound
 from pipeline.reporting.thresholds import choose_thresholds
 from pipeline.reporting.truth import unknown_concepts
 from pipeline.settings import Settings
 from pipeline.storage import ObjectStore
+from pipeline.training.alike import nothing_held_out_is_learned
 from pipeline.training.calibration import logit, platt
 from pipeline.training.card import model_card
 from pipeline.training.compare import Judged
@@ -61,10 +63,14 @@ _SETTINGS = (
 
 @dataclass(frozen=True)
 class Trained:
-    """A registered version; `verdict` is the release gate's, None where nothing was in force to be held against."""
+    """A registered version; `verdict` is the release gate's, None where nothing was in force to be held against.
+
+    `known`: it was there already, nothing was trained.
+    """
 
     bundle: Bundle
     verdict: Verdict | None = None
+    known: bool = False
 
     @property
     def released(self) -> bool:
@@ -106,13 +112,19 @@ def train(
     )
     if not again and (known := _released(engine, store, name, dataset_id)):
         log.info("model_known", name=name, version=known.version)
-        return Trained(known)
+        return Trained(known, known=True)
     images = load_images(collection, vocabulary, side_px=recipe.side_px, settings=settings)
+    images, leaks = nothing_held_out_is_learned(images, settings.near_duplicate_bits)
+    if leaks:
+        problem = "training pictures that belong to, or look like, held-out ones: nothing is learned from them"
+        log.warning("leaks", count=len(leaks), examples=leaks[:3], problem=problem)
     # Another start of the same training goes on where this one is cut off.
-    unfinished = settings.var_dir / "training" / hashlib.sha256(f"{name}|{dataset_id}".encode()).hexdigest()[:16]
+    made_by = f"{name}|{dataset_id}|{PREPROCESSING_VERSION}|{keras().__version__}"
+    unfinished = settings.var_dir / "training" / hashlib.sha256(made_by.encode()).hexdigest()[:16]
     learned_from = images.split("train")
     fitted = fit(learned_from, recipe, settings, resumed_in=unfinished)
-    bundle = _stored(engine, store, learned_from, fitted, recipe, name, dataset_id, vocabulary, settings)
+    version = models.reserve(engine, name, now)
+    bundle = _stored(store, learned_from, fitted, recipe, name, version, dataset_id, vocabulary, settings)
     predictor = Predictor(store, bundle)
     files = {row.record_id: row.image_file for row in collection.rows}
     embeddings = fitted.embeddings if fitted.embeddings is not None else predictor.predict(learned_from.pixels).embeddings
@@ -121,7 +133,9 @@ def train(
     bundle = replace(bundle, metrics=_figures(scored) | {"cross_validated": _cross_validated(bundle, learned_from, fitted)})
     old = _in_force(engine, store, name)
     verdict = _verdict(scored, Predictor(store, old), collection, vocabulary, settings) if old is not None else None
-    _register(engine, store, bundle, verdict, now)
+    told = {slug: int((learned_from.truth[:, place] == 1).sum()) for place, slug in enumerate(learned_from.slugs)}
+    card = model_card(bundle, verdict, vocabulary, learned_from=told, data=_card_of(collection_dir))
+    _register(engine, store, bundle, card, verdict, now)
     shutil.rmtree(unfinished, ignore_errors=True)
     if verdict is None or verdict.allowed:
         models.release(engine, name, bundle.version)
@@ -194,13 +208,19 @@ def _implied(slugs: Sequence[str], vocabulary: Vocabulary) -> tuple[tuple[int, i
     )
 
 
+def _card_of(folder: Path) -> str:
+    """What `enrich dataset build` wrote of the data; nothing of other collections."""
+    path = folder / "card.md"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
 def _stored(
-    engine: Engine,
     store: ObjectStore,
     train_split: LabelledImages,
     fitted: Fitted,
     recipe: Recipe,
     name: str,
+    version: int,
     dataset_id: str,
     vocabulary: Vocabulary,
     settings: Settings,
@@ -209,7 +229,6 @@ def _stored(
     check_sound(
         fitted.network, concepts=len(train_split.slugs), side_px=recipe.side_px, preprocessing_version=PREPROCESSING_VERSION
     )
-    version = models.next_version(engine, name)
     digest = save_network(store, bundle_folder(name, version), fitted.network)
     if fitted.epochs:
         store.put_bytes(f"{bundle_folder(name, version)}/curves.svg", curves_svg(fitted.epochs).encode())
@@ -253,13 +272,22 @@ def _figures(scored: Mapping[str, Judged]) -> dict[str, Any]:
 
 
 def _cross_validated(bundle: Bundle, train_split: LabelledImages, fitted: Fitted) -> dict[str, Any]:
-    """Of the training pictures, each scored by a network that did not see its group (thresholds were chosen on them)."""
+    """Of the training pictures, each scored by a network that did not see its group (thresholds were chosen on them).
+
+    `folds` are the same figures of each fold by itself: how much they differ says how much chance there is in them.
+    """
     raw, truth = fitted.judged(train_split.truth)
-    return basic_figures(bundle, bundle.calibrated(raw.astype(np.float32)), truth)
+    scores = bundle.calibrated(raw.astype(np.float32))
+    folds = []
+    for number in range(int(fitted.folds.max()) + 1):
+        own = (fitted.folds == number) & (truth >= 0).any(axis=1)
+        if own.any():
+            folds.append(_without_concepts(basic_figures(bundle, scores[own], truth[own])))
+    return basic_figures(bundle, scores, truth) | {"folds": folds}
 
 
-def _register(engine: Engine, store: ObjectStore, bundle: Bundle, verdict: Verdict | None, now: datetime) -> None:
-    store.put_bytes(f"{bundle.folder}/card.md", model_card(bundle, verdict).encode())
+def _register(engine: Engine, store: ObjectStore, bundle: Bundle, card: str, verdict: Verdict | None, now: datetime) -> None:
+    store.put_bytes(f"{bundle.folder}/card.md", card.encode())
     key = save_bundle(store, bundle)
     summary = _without_concepts(bundle.metrics)
     models.register(
@@ -281,5 +309,5 @@ def _without_concepts(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: _without_concepts(value) if isinstance(value, Mapping) else value
         for name, value in figures.items()
-        if name != "per_concept"
+        if name not in ("per_concept", "folds")
     }

@@ -5,31 +5,32 @@ while training goes on. Each fold tunes a branch of its own on the shared trunk;
 every picture's out-of-fold score comes from the branch that never saw its group.
 """
 
-import json
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.errors import CriticalError
 from pipeline.model import networks
 from pipeline.model.runtime import keras
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
-from pipeline.training.curves import Epoch
+from pipeline.training.curves import TUNING, Epoch
 from pipeline.training.heads import linear_heads
 from pipeline.training.losses import loss_on_logits, positive_weights
 from pipeline.training.recipes import Recipe
 from pipeline.training.sampling import changed, epoch_rows
+from pipeline.training.state import State, epochs_in
 
 Floats = npt.NDArray[np.float32]
 Truth = npt.NDArray[np.int8]
 Rows = npt.NDArray[np.intp]
+FEWEST_FOLDS = 3  # to end early: one to learn from, one to choose the epoch by, one to judge on
 _WARM_UP = 0.05  # share of the steps until the learning rate is at its height
 
 
@@ -54,8 +55,14 @@ def transfer(
     """Train by a recipe of kind `transfer`; `folds` are (fit on, score) rows.
 
     With `resumed_in`, a folder, each epoch's state is kept there, and a training that was killed goes on from it.
+    Raises CriticalError when there are too few groups to end early by.
     """
     k = keras()
+    if recipe.patience and len(folds) < FEWEST_FOLDS:
+        raise CriticalError(
+            f"recipe {recipe.name!r} ends early by pictures that are neither learned from nor judged on: that needs "
+            f"pictures of {FEWEST_FOLDS} groups, and there are {len(folds)}"
+        )
     if recipe.mixed_precision:
         k.mixed_precision.set_global_policy("mixed_float16")
     try:
@@ -69,7 +76,11 @@ def transfer(
             branches = []
             with Progress("training", "epochs", settings=settings, total=total) as progress:
                 for number, (fitted_on, scored) in enumerate(chosen):
-                    branch = fits.branch(number, fitted_on, scored, progress)
+                    watched = scored
+                    if recipe.patience:  # pictures that choose the epoch can neither be learned from nor judge it
+                        watched = folds[(number + 1) % len(folds)][1]
+                        fitted_on = np.setdiff1d(fitted_on, watched)
+                    branch = fits.branch(number, fitted_on, watched, progress)
                     logits[scored] = fits.logits(branch, scored)
                     branches.append(branch)
         network = networks.joined(
@@ -157,17 +168,17 @@ class _Fits:
         self._resumed_in, self._tail = resumed_in, tail
         self.epochs: list[Epoch] = []
 
-    def branch(self, number: int, fitted_on: Rows, scored: Rows, progress: Progress) -> Any:
-        """A branch fitted on some rows: activations in, [logits, embedding] out."""
+    def branch(self, number: int, fitted_on: Rows, watched: Rows, progress: Progress) -> Any:
+        """A branch fitted on some rows: activations in, [logits, embedding] out. Its loss is told of the rows `watched`."""
         recipe = self._recipe
         keras().utils.set_random_seed(recipe.seed + number)
         if recipe.tune_from == "":  # the tail has no weights: a backbone of its own would be built for nothing
             branch = self._built(keras().models.clone_model(self._tail), number)
-            self._fit_head(branch, fitted_on, progress)
+            self.epochs += self._fit_head(branch, number, fitted_on, watched, progress)
         else:
             base = networks.pretrained(recipe.backbone, recipe.side_px, self._weights)
             branch = self._built(networks.cut(base, recipe.tune_from)[1], number)
-            self._tune(branch, number, fitted_on, scored, progress)
+            self._tune(branch, number, fitted_on, watched, progress)
         return branch.whole
 
     def logits(self, whole: Any, rows: Rows) -> npt.NDArray[np.float64]:
@@ -206,51 +217,68 @@ class _Fits:
 
     # --- phase 1: the head, on features that are computed once ---
 
-    def _fit_head(self, branch: _Branch, rows: Rows, progress: Progress) -> None:
+    def _fit_head(self, branch: _Branch, number: int, rows: Rows, watched: Rows, progress: Progress) -> Sequence[Epoch]:
+        """The head's epochs: none where it has an exact solution."""
         recipe = self._recipe
         if _head_is_exact(recipe):
             features = np.mean([self._run(branch.body, view, rows)[0] for view in self._views.plain], axis=0)
             heads = linear_heads(features, self._truth[rows], recipe.regularisation)
             branch.head.get_layer("logits").set_weights([heads.kernel, heads.bias])
             progress.advance()
-            return
+            return ()
         features = np.stack([self._run(branch.body, view, rows)[0] for view in (*self._views.plain, *self._views.copies)])
+        seen = [self._run(branch.body, view, watched)[0] for view in self._views.plain]
         learner = keras().Model(branch.head.input, branch.head.output)  # a compiled head would be saved with its loss
-        learner.compile(optimizer=self._optimizer(recipe.head_learning_rate), loss=self._loss(rows))
+        loss = self._loss(rows)
+        learner.compile(optimizer=self._optimizer(recipe.head_learning_rate), loss=loss)
+        learner.optimizer.build(learner.trainable_variables)
+        state = State(learner, self._kept(f"head-{number}"))
+        progress.advance(len(state.epochs))
         truth = self._truth[rows].astype(np.float32)
-        for epoch in range(recipe.head_epochs):
-            for places, of in self._batches(rows, 1, epoch):
-                learner.train_on_batch(features[of, places], truth[places])
+        for epoch in range(len(state.epochs), recipe.head_epochs):
+            losses = [
+                learner.train_on_batch(features[of, places], truth[places]) for places, of in self._batches(rows, 1, epoch)
+            ]
+            logits = np.mean([np.asarray(branch.head.predict_on_batch(view)) for view in seen], axis=0)
+            state.ended(Epoch(number, epoch, _late(losses), self._held_out(loss, watched, logits)))
             progress.advance()
+        return state.epochs
+
+    def _kept(self, name: str) -> Path | None:
+        return self._resumed_in / f"{name}.npz" if self._resumed_in else None
+
+    def _held_out(self, loss: Any, rows: Rows, logits: npt.NDArray[Any]) -> float:
+        ops = keras().ops
+        truth = ops.array(self._truth[rows].astype(np.float32))
+        return float(ops.convert_to_numpy(loss(truth, ops.array(logits, "float32"))))
 
     # --- phase 2: the tail together with the head ---
 
-    def _tune(self, branch: _Branch, number: int, fitted_on: Rows, scored: Rows, progress: Progress) -> None:
+    def _tune(self, branch: _Branch, number: int, fitted_on: Rows, watched: Rows, progress: Progress) -> None:
         recipe = self._recipe
         learner = keras().Model(branch.whole.input, branch.whole.output[0])
         steps = recipe.epochs * -(-len(fitted_on) // recipe.batch_size)
         loss = self._loss(fitted_on)
         learner.compile(optimizer=self._optimizer(recipe.learning_rate, steps=steps), loss=loss)
         learner.optimizer.build(learner.trainable_variables)
-        state = _State(learner, self._resumed_in / f"fold-{number}.npz" if self._resumed_in else None)
+        state = State(learner, self._kept(f"fold-{number}"))
         if state.restored:
             progress.advance(_head_epochs(recipe) + len(state.epochs))
+            self.epochs += epochs_in(self._kept(f"head-{number}"))
         else:
-            self._fit_head(branch, fitted_on, progress)
+            self.epochs += self._fit_head(branch, number, fitted_on, watched, progress)
+        first = 0 if _head_is_exact(recipe) else recipe.head_epochs
         truth = self._truth.astype(np.float32)
         for epoch in range(len(state.epochs), recipe.epochs):
             if state.stopped(recipe.patience):
                 progress.advance(recipe.epochs - epoch)
                 break
             losses = [
-                float(learner.train_on_batch(self._views.batch(fitted_on[places], of), truth[fitted_on[places]]))
+                learner.train_on_batch(self._views.batch(fitted_on[places], of), truth[fitted_on[places]])
                 for places, of in self._batches(fitted_on, 2, epoch)
             ]
-            ops = keras().ops
-            held_out = ops.convert_to_numpy(
-                loss(ops.array(truth[scored]), ops.array(self.logits(branch.whole, scored), "float32"))
-            )
-            state.ended(Epoch(number, epoch, float(np.mean(losses[len(losses) // 2 :])), float(held_out)))
+            held_out = self._held_out(loss, watched, self.logits(branch.whole, watched))
+            state.ended(Epoch(number, first + epoch, _late(losses), held_out, TUNING))
             progress.advance()
         if recipe.patience:
             state.take_best()
@@ -285,54 +313,6 @@ class _Fits:
         return optimizers.AdamW(rate, weight_decay=recipe.weight_decay, global_clipnorm=1.0)
 
 
-class _State:
-    """A fold's variables after its last whole epoch, in a file (None: nowhere), and the best ones by held-out loss."""
-
-    def __init__(self, learner: Any, path: Path | None) -> None:
-        self._learner, self._path = learner, path
-        self.epochs: list[Epoch] = []
-        self._best: list[npt.NDArray[Any]] | None = None
-        self.restored = path is not None and path.is_file()
-        if self.restored and path is not None:
-            with np.load(path) as file:
-                self.epochs = [Epoch(**one) for one in json.loads(str(file["epochs"]))]
-                self._set(self._variables, [file[f"now{number}"] for number in range(len(self._variables))])
-                if "best0" in file:
-                    self._best = [file[f"best{number}"] for number in range(len(learner.variables))]
-
-    @property
-    def _variables(self) -> list[Any]:
-        return [*self._learner.variables, *self._learner.optimizer.variables]
-
-    def ended(self, epoch: Epoch) -> None:
-        """An epoch has come to its end: from here a killed training goes on."""
-        now = self._values(self._variables)
-        if all(epoch.held_out_loss < one.held_out_loss for one in self.epochs):
-            self._best = now[: len(self._learner.variables)]
-        self.epochs.append(epoch)
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            arrays = {f"now{number}": value for number, value in enumerate(now)}
-            arrays |= {f"best{number}": value for number, value in enumerate(self._best or [])}
-            written = self._path.with_suffix(".part.npz")
-            np.savez(written, epochs=json.dumps([asdict(one) for one in self.epochs]), **arrays)  # type: ignore[arg-type]
-            os.replace(written, self._path)
-
-    def stopped(self, patience: int) -> bool:
-        """Has the held-out loss not fallen for so many epochs? 0: never mind."""
-        losses = [one.held_out_loss for one in self.epochs]
-        return bool(patience and losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
-
-    def take_best(self) -> None:
-        """Back to the epoch with the lowest held-out loss."""
-        if self._best is not None:
-            self._set(self._learner.variables, self._best)
-
-    @staticmethod
-    def _values(variables: Sequence[Any]) -> list[npt.NDArray[Any]]:
-        return [np.array(keras().ops.convert_to_numpy(variable)) for variable in variables]
-
-    @staticmethod
-    def _set(variables: Sequence[Any], values: Sequence[npt.NDArray[Any]]) -> None:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+def _late(losses: Sequence[Any]) -> float:
+    """The mean of an epoch's second half: at its beginning the network was another one."""
+    return float(np.mean([float(loss) for loss in losses[len(losses) // 2 :]]))

@@ -84,9 +84,10 @@ def test_a_refused_model_waits_for_a_person_and_a_good_one_does_not(dag_bag):
     dag = dag_bag.dags["train_model"]
     edges = {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks}
     assert edges == {
-        "dataset": ["noise", "train"],
+        "dataset": ["follow_up", "noise", "train"],
         "noise": ["train"],
-        "train": ["refused", "settle"],
+        "train": ["follow_up", "refused", "settle"],
+        "follow_up": [],
         "refused": ["ask"],
         "ask": ["settle"],
         "settle": [],

@@ -68,7 +68,7 @@ def test_a_training_that_went_astray_registers_nothing_and_stores_nothing(
     def astray(images: LabelledImages, recipe: Recipe, *_: object, **__: object) -> Fitted:
         network = small_network(recipe.side_px, len(images.slugs), width=4)
         network.set_weights([np.full_like(weights, np.nan) for weights in network.get_weights()])
-        return Fitted(network, np.full(images.truth.shape, 0.5))
+        return Fitted(network, np.full(images.truth.shape, 0.5), np.zeros(len(images.truth), np.intp))
 
     monkeypatch.setattr(steps, "fit", astray)
     settings = Settings(var_dir=tmp_path)

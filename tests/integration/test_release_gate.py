@@ -18,6 +18,7 @@ from tests.conftest import NOW
 WORSE = "kind: scratch\nside_px: 32\nwidth: 4\nepochs: 1\nbatch_size: 64\nlearning_rate: 0.0001\nfolds: 2\nseed: 7\n"
 FORM = {
     "collection": "", "sources": [], "recipe": "small", "name": "default", "again": False, "noise_report": False,
+    "evaluation": False, "engines": False,
 }  # fmt: skip
 
 

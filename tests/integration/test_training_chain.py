@@ -44,18 +44,21 @@ def test_from_a_labelled_folder_to_a_released_measured_and_explained_model(small
     assert "train" in enrich(var, "dataset", "build", "--collection", small_collection, "--out", dataset)
     enrich(var, "dataset", "noise", "--collection", dataset, "--recipe", "quick", "--out", tmp_path / "noise")
     assert "<html" in (tmp_path / "noise" / "page.html").read_text()
-    assert "version 1 is released" in enrich(var, "train", "--collection", dataset, "--recipe", "tiny", "--name", "chain")
+    page = tmp_path / "report"
+    trained = enrich(var, "train", "--collection", dataset, "--recipe", "tiny", "--name", "chain", "--report", page)
+    assert "version 1 is released" in trained and "chosen" in trained
     assert "chain" in enrich(var, "model", "list")
     figures = tmp_path / "figures.json"
-    page = tmp_path / "report"
-    enrich(
-        var, "model", "evaluate", "--model", "chain@1", "--collection", dataset, "--json", figures, "--report", page
-    )  # fmt: skip
+    enrich(var, "model", "evaluate", "--model", "chain@1", "--collection", dataset, "--json", figures)
     judged = json.loads(figures.read_text())
     version = json.loads((var / "lake/models/chain/1/bundle.json").read_text())
     assert judged["macro_ap"] == version["metrics"]["macro_ap"] > 0
     assert version["metrics"]["cross_validated"]["n_images"] > judged["n_images"]
+    assert json.loads((page / "figures.json").read_text())["macro_ap"] == judged["macro_ap"]
     assert "<html" in (page / "index.html").read_text()
+    card = (var / "lake/models/chain/1/card.md").read_text()
+    assert "| fold | pictures |" in card and "### Concepts and providers" in card  # the dataset's own card is part of it
+    assert all(path.exists() for path in (var / f"lake/models/chain/1/{name}" for name in ("model.tflite", "engines.json")))
     assert (var / "lake/models/chain/1/curves.svg").read_text().count("<polyline") == 4
     picture = next(path for path in sorted(dataset.rglob("*.jpg")))
     enrich(var, "explain", picture, "--model", "chain@1", "--out", tmp_path / "why.png")

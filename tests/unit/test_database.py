@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, inspect, text
-from sqlalchemy.exc import IntegrityError
 
 from pipeline.database import connect, ledger, models, tombstones
 from pipeline.database.ledger import Settled, State, Statement
@@ -371,16 +370,28 @@ def register(engine: Engine, version: int, name: str = "default") -> None:
 
 
 def test_versions_count_from_one_for_each_name(engine: Engine) -> None:
-    assert models.next_version(engine, "default") == 1
+    assert models.reserve(engine, "default", NOON) == 1
     register(engine, 1)
     register(engine, 2)
-    assert models.next_version(engine, "default") == 3
-    assert models.next_version(engine, "other") == 1
+    assert models.reserve(engine, "default", NOON) == 3
+    assert models.reserve(engine, "other", NOON) == 1
+
+
+def test_a_number_that_was_reserved_is_no_version_and_nobody_else_s(engine: Engine) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        numbers = list(threads.map(lambda _: models.reserve(engine, "default", NOON), range(12)))
+    assert sorted(numbers) == list(range(1, 13))
+    assert models.find(engine, "default", 2) is None
+    with pytest.raises(CriticalError, match="no version 2"):
+        models.release(engine, "default", 2)
+    register(engine, 2)
+    found = models.find(engine, "default", 2)
+    assert found is not None and found["status"] == models.REGISTERED and found["metrics"] == {"macro_ap": 0.9}
 
 
 def test_a_version_is_never_registered_twice(engine: Engine) -> None:
     register(engine, 1)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(CriticalError, match="registered already"):
         register(engine, 1)
 
 

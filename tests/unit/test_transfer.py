@@ -18,6 +18,7 @@ from pipeline.model.runtime import keras
 from pipeline.reporting.truth import label_row
 from pipeline.settings import Settings
 from pipeline.training import fit as fit_module
+from pipeline.training import transfer
 from pipeline.training.curves import Epoch, curves_svg
 from pipeline.training.dataset import LabelledImages
 from pipeline.training.fit import fit
@@ -217,14 +218,20 @@ class Killed(Exception):
 
 
 @pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize("after", [4])
+@pytest.mark.parametrize(
+    ("recipe", "after", "epochs"),
+    [
+        (RECIPE, 4, 9),
+        (replace(RECIPE, tune_from="", dense=4, head_epochs=2, folds=2), 3, 4),
+        (replace(RECIPE, dense=4, head_epochs=2, epochs=2, folds=2), 6, 8),
+    ],
+    ids=["tuning", "heads", "both"],
+)
 def test_a_training_that_was_killed_goes_on_and_ends_as_an_undisturbed_one(
-    pictures: LabelledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    pictures: LabelledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, after: int, epochs: int
 ) -> None:
-    from pipeline.training import transfer
-
-    undisturbed = fit(pictures, RECIPE, settings())
-    ended, batches, count = transfer._State.ended, transfer._Fits._batches, [0]
+    undisturbed = fit(pictures, recipe, settings())
+    ended, batches, count = transfer.State.ended, transfer._Fits._batches, [0]
 
     def dies(self: Any, rows: Any, phase: int, epoch: int) -> Any:
         count[0] += 1
@@ -234,14 +241,38 @@ def test_a_training_that_was_killed_goes_on_and_ends_as_an_undisturbed_one(
 
     monkeypatch.setattr(transfer._Fits, "_batches", dies)
     with pytest.raises(Killed):
-        fit(pictures, RECIPE, settings(), resumed_in=tmp_path)
+        fit(pictures, recipe, settings(), resumed_in=tmp_path)
     monkeypatch.setattr(transfer._Fits, "_batches", batches)
     done: list[Any] = []
-    monkeypatch.setattr(transfer._State, "ended", lambda self, epoch: (done.append(epoch), ended(self, epoch)))
-    again = fit(pictures, RECIPE, settings(), resumed_in=tmp_path)
-    assert len(done) == 9 - after, "epochs that were done are not done again"
+    monkeypatch.setattr(transfer.State, "ended", lambda self, epoch: (done.append(epoch), ended(self, epoch)))
+    again = fit(pictures, recipe, settings(), resumed_in=tmp_path)
+    assert len(done) == epochs - after, "epochs that were done are not done again"
     assert again.out_of_fold == pytest.approx(undisturbed.out_of_fold, abs=1e-5)
-    assert [one.number for one in again.epochs] == [one.number for one in undisturbed.epochs]
+    assert [replace(one, loss=0, held_out_loss=0) for one in again.epochs] == [
+        replace(one, loss=0, held_out_loss=0) for one in undisturbed.epochs
+    ]
+
+
+def test_a_small_network_that_was_killed_goes_on_and_ends_as_an_undisturbed_one(
+    pictures: LabelledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Recipe(name="s", kind="scratch", side_px=SIDE, batch_size=16, folds=2, seed=5, width=6, epochs=2)
+    undisturbed = fit(pictures, small, settings())
+    augmented, batches = fit_module._augmented, []
+
+    def dies(*given: Any) -> Any:
+        batches.append(1)
+        if len(batches) == 5:  # in the third epoch, the first of the second network
+            raise Killed
+        return augmented(*given)
+
+    monkeypatch.setattr(fit_module, "_augmented", dies)
+    with pytest.raises(Killed):
+        fit(pictures, small, settings(), resumed_in=tmp_path)
+    again = fit(pictures, small, settings(), resumed_in=tmp_path)
+    assert len(batches) == 5 + 2 + 2 + 4 + 4  # of 2 × (2 + 2 + 4) batches the first network's were known
+    assert again.out_of_fold == pytest.approx(undisturbed.out_of_fold, abs=1e-5)
+    assert [(one.fold, one.number) for one in again.epochs] == [(fold, number) for fold in range(3) for number in range(2)]
 
 
 @pytest.mark.usefixtures("tiny")
@@ -271,10 +302,31 @@ def test_tuning_ends_when_the_held_out_loss_no_longer_falls_and_the_best_epoch_i
     assert len(fit(pictures, still, settings()).epochs) == 3
     restless = replace(still, epochs=4, learning_rate=0.3, patience=4)
     fitted = fit(pictures, restless, settings())
-    scores, truth = fitted.judged(pictures.truth)
-    known = truth >= 0
-    loss = -np.mean(np.log(np.where(truth == 1, scores, 1 - scores)[known]))
-    assert loss == pytest.approx(min(one.held_out_loss for one in fitted.epochs), rel=0.01)
+    watched = fitted.folds == 1  # neither learned from nor, in fold 0, judged on
+    scores = np.asarray(fitted.network.predict_on_batch(pictures.pixels[watched])["scores"])
+    truth = pictures.truth[watched]
+    loss = -np.mean(np.log(np.where(truth == 1, scores, 1 - scores)[truth >= 0]))
+    assert loss == pytest.approx(min(one.held_out_loss or 9.0 for one in fitted.epochs), rel=0.01)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_epoch_is_chosen_by_pictures_that_are_neither_learned_from_nor_judged_on(
+    pictures: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Any, Any]] = []
+    branch = transfer._Fits.branch
+
+    def noted(self: Any, number: int, fitted_on: Any, watched: Any, progress: Any) -> Any:
+        seen.append((fitted_on, watched))
+        return branch(self, number, fitted_on, watched, progress)
+
+    monkeypatch.setattr(transfer._Fits, "branch", noted)
+    fitted = fit(pictures, replace(RECIPE, epochs=1, patience=1), settings())
+    for number, (fitted_on, watched) in enumerate(seen):
+        sides = [set(pictures.groups[rows]) for rows in (fitted_on, watched, fitted.folds == number)]
+        assert all(sides) and not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    with pytest.raises(CriticalError, match="needs pictures of 3 groups"):
+        fit(pictures, replace(RECIPE, epochs=1, patience=1, folds=2), settings())
 
 
 @pytest.mark.usefixtures("tiny")
@@ -309,7 +361,6 @@ def test_the_trunk_sees_each_view_of_a_picture_once_whatever_the_epochs(
 
     model = keras().Model
     monkeypatch.setattr(networks, "prepared", prepared)
-    from pipeline.training import transfer
 
     class Keras:
         def __getattr__(self, name: str) -> Any:
@@ -439,7 +490,8 @@ def test_heads_say_the_same_as_layers_of_a_network(landmarks: int) -> None:
     k = keras()
     inputs = k.Input((2,))
     network = k.Model(inputs, heads.on(inputs))
-    assert np.asarray(network.predict_on_batch(points)) == pytest.approx(heads.logits(points), abs=1e-3)
+    for some in (points[:60], points, points[:1]):  # the first batch has as many pictures as there are landmarks
+        assert np.asarray(network.predict_on_batch(some)) == pytest.approx(heads.logits(some), abs=1e-3)
 
 
 def test_a_feature_that_never_changed_in_training_puts_no_picture_far_away() -> None:

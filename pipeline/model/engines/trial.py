@@ -34,6 +34,7 @@ class Outcome:
 
     tried: Tried
     skipped: Mapping[str, str]
+    pictures: int  # that decisions were compared on
 
 
 def try_engines(
@@ -69,7 +70,7 @@ def try_engines(
     serving = {name: trial.images_per_s for name, trial in trials.items() if trial.agrees}
     tried = Tried(max(serving, key=serving.__getitem__), trials, files)
     save_tried(store, bundle, tried)
-    return Outcome(tried, skipped)
+    return Outcome(tried, skipped, len(pictures))
 
 
 def _made(store: ObjectStore, bundle: Bundle, network: Any, name: str, calibration: Pixels | None) -> str:

@@ -12,6 +12,7 @@ from pipeline.crowd.labels import Labels
 from pipeline.datasets.lake import Lake, open_lake
 from pipeline.datasets.run import Run
 from pipeline.domain.identifiers import RECORD_ID
+from pipeline.domain.scope import Selection
 from pipeline.errors import CriticalError
 from pipeline.settings import Settings
 from pipeline.training.sources.beside import Beside
@@ -74,7 +75,15 @@ def read_run(run_name: str, beside: Beside) -> Source:
     }
     asked = _concepts((uri for query in run.selection.concepts for uri in query.all_of), labels)
     offered = set(asked or (slug for one in said.values() for slug in one.true))
-    return Source(f"run:{run.run_id}", _items(lake, run, said, offered, labels), len(said), labels.unknown)
+    items = _items(lake, run, said, offered, labels)
+    return Source(f"run:{run.run_id}", items, len(said), labels.unknown, query=_in_words(run.selection))
+
+
+def _in_words(selection: Selection) -> str:
+    """What the run asked for, with the most that was taken of each concept query."""
+    queries = [" + ".join(one.all_of) + ("" if one.cap is None else f" (at most {one.cap:,})") for one in selection.concepts]
+    narrowed = [*selection.filters, *([f"reusability {selection.reusability}"] if selection.reusability else [])]
+    return f"{selection.kind} " + "; ".join([*(queries or [selection.value]), *narrowed])
 
 
 def _concepts(uris: Iterable[str], labels: Labels) -> frozenset[str]:

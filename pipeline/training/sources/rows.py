@@ -51,6 +51,7 @@ class Labelled:
 class Source:
     """A named source. `items` may be read once; `unknown_labels` and `notes` are complete when it has been read.
 
+    `query` says in words what was asked for, where the source is what a query found.
     `by_people`: people have looked at these pictures to say so; what they say goes before what metadata say.
     """
 
@@ -60,6 +61,7 @@ class Source:
     unknown_labels: Mapping[str, int] = field(default_factory=Counter)
     notes: Sequence[str] = ()
     by_people: bool = False
+    query: str = ""
 
 
 def labelled(record_id: str, picture: Picture, concepts: tuple[str, ...], unknown: tuple[str, ...], line: int = 0) -> Labelled:
