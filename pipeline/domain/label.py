@@ -1,5 +1,6 @@
 """From a score to a decision, with the rule that decided (interfaces: decisions on labels)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,6 +14,11 @@ class Decision(StrEnum):
     REVIEW = "review"
     HIDDEN = "hidden"
     DROP = "drop"
+
+    @property
+    def strength(self) -> int:
+        """The surer, the higher."""
+        return (Decision.DROP, Decision.HIDDEN, Decision.REVIEW, Decision.PUBLISH).index(self)
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,41 @@ class ConceptRule:
     held_back: Reason | None = None  # why the policy keeps the concept in the house
 
 
+@dataclass(frozen=True)
+class Ceiling:
+    """What a label may become at most because of the picture that it is of, and the name of the rule that says so."""
+
+    most: Decision
+    why: str
+
+
+CROWDED = Ceiling(Decision.HIDDEN, "shared_picture")
+CEILINGS: Mapping[str, Ceiling] = {
+    str(most): Ceiling(most, "provider_limit") for most in (Decision.REVIEW, Decision.HIDDEN)
+}  # of institutions
+
+
 def decide(
-    score: float, rank: int, rule: ConceptRule, *, floor: float, top: int, rights_ok: bool = True
+    score: float,
+    rank: int,
+    rule: ConceptRule,
+    *,
+    floor: float,
+    top: int,
+    rights_ok: bool = True,
+    ceiling: Ceiling | None = None,
 ) -> tuple[Decision, str]:
     """The decision and the name of the rule that made it.
 
     `rank` counts from 1 over the concepts of the image; `floor` and `top` bound the hidden labels.
     """
+    found, why = _by_concept(score, rank, rule, floor=floor, top=top, rights_ok=rights_ok)
+    if ceiling is not None and found.strength > ceiling.most.strength:
+        return ceiling.most, ceiling.why
+    return found, why
+
+
+def _by_concept(score: float, rank: int, rule: ConceptRule, *, floor: float, top: int, rights_ok: bool) -> tuple[Decision, str]:
     if not (score >= floor or rank <= top):
         return Decision.DROP, "below_floor"
     if rule.held_back:

@@ -1,8 +1,9 @@
 """From scores to label tables: what is stored, how it is ranked, what is decided and why."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.datasets.schemas import LABELS, RECORD_LABELS
-from pipeline.domain.label import ConceptRule, Decision, Thresholds, decide
+from pipeline.domain.label import CEILINGS, CROWDED, Ceiling, ConceptRule, Decision, Thresholds, decide
 from pipeline.errors import CriticalError
+from pipeline.labels.predictions import NO_KEYS, Keys, keys_of_images
 from pipeline.labels.tables import filled_table, texts
 from pipeline.model.bundle import Bundle, Floats
 from pipeline.settings import Settings
@@ -19,14 +21,15 @@ from pipeline.vocabulary import Concept, Policy, Vocabulary
 
 Places = npt.NDArray[np.intp]
 
-_STRENGTH = {Decision.PUBLISH: 3, Decision.REVIEW: 2, Decision.HIDDEN: 1, Decision.DROP: 0}
+_CEILINGS = (None, CROWDED, *CEILINGS.values())
 
 
 @dataclass(frozen=True)
 class _Cells:
-    """`decide`, asked once for every case that it tells apart: concept, interval of the score, in the top or not, rights.
+    """`decide`, asked once for every case that it tells apart: concept, interval of the score, in the top or not, rights,
+    ceiling of the picture.
 
-    `limits` (concepts, 3) are the borders of the intervals, `places` (concepts, 4, 2, 2) lead into `verdicts`.
+    `limits` (concepts, 3) are the borders of the intervals, `places` (concepts, 4, 2, 2, ceilings) lead into `verdicts`.
     """
 
     limits: npt.NDArray[np.float64]
@@ -44,16 +47,24 @@ class Decided:
 
 @dataclass(frozen=True)
 class Judge:
-    """Decides on labels of one model under one policy."""
+    """Decides on labels of one model under one policy.
+
+    `crowded` are the keys of pictures that stand at too many records, sorted; `providers` what labels of an institution's
+    pictures may become at most.
+    """
 
     concepts: Sequence[Concept]
     rules: Sequence[ConceptRule]
     rights: frozenset[str]
     floor: float
     top: int
+    crowded: Keys = field(default_factory=lambda: NO_KEYS)
+    providers: Mapping[str, Ceiling] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, bundle: Bundle, vocabulary: Vocabulary, policy: Policy, settings: Settings) -> "Judge":
+    def of(
+        cls, bundle: Bundle, vocabulary: Vocabulary, policy: Policy, settings: Settings, *, crowded: Keys = NO_KEYS
+    ) -> "Judge":
         """CriticalError when the vocabulary has lost a concept that the model knows."""
         if missing := [head.slug for head in bundle.heads if head.slug not in vocabulary.by_slug]:
             raise CriticalError(
@@ -68,7 +79,9 @@ class Judge:
             )
             for head, concept in zip(bundle.heads, concepts, strict=True)
         ]
-        return cls(concepts, rules, policy.publishable_rights, settings.hidden_floor, settings.hidden_top)
+        providers = {name: CEILINGS[most] for name, most in policy.most_by_provider.items()}
+        floor, top = settings.hidden_floor, settings.hidden_top
+        return cls(concepts, rules, policy.publishable_rights, floor, top, crowded, providers)
 
     @cached_property
     def _cells(self) -> _Cells:
@@ -80,10 +93,10 @@ class Judge:
             limits.append(edges)
             for score in (-np.inf, *edges):
                 for rank in (self.top + 1, self.top):
-                    for rights_ok in (False, True):
-                        found = decide(score, rank, rule, floor=self.floor, top=self.top, rights_ok=rights_ok)
+                    for rights_ok, ceiling in product((False, True), _CEILINGS):
+                        found = decide(score, rank, rule, floor=self.floor, top=self.top, rights_ok=rights_ok, ceiling=ceiling)
                         places.append(verdicts.setdefault(found, len(verdicts)))
-        shape = (len(self.rules), 4, 2, 2)
+        shape = (len(self.rules), 4, 2, 2, len(_CEILINGS))
         return _Cells(np.array(limits, np.float64).reshape(-1, 3), np.array(places, np.intp).reshape(shape), list(verdicts))
 
     def decide(self, images: Sequence[Mapping[str, Any]], scores: Floats) -> Decided:
@@ -93,7 +106,17 @@ class Judge:
         interval = (scores.astype(np.float64)[:, :, None] >= self._cells.limits[None]).sum(axis=2)
         rights_ok = np.array([image["rights_category"] in self.rights for image in images], np.intp).reshape(-1, 1)
         concept = np.arange(scores.shape[1])[None, :]
-        return Decided(ranks, self._cells.places[concept, interval, (ranks <= self.top).astype(np.intp), rights_ok])
+        in_top = (ranks <= self.top).astype(np.intp)
+        return Decided(ranks, self._cells.places[concept, interval, in_top, rights_ok, self._ceilings(images)])
+
+    def _ceilings(self, images: Sequence[Mapping[str, Any]]) -> Places:
+        """Of each image (n, 1) the place of its lowest ceiling in `_CEILINGS`."""
+        named = [_CEILINGS.index(self.providers.get(image["provider"])) for image in images]
+        places = np.array(named, np.intp).reshape(-1, 1)
+        if len(self.crowded):
+            keys = keys_of_images(image["image_id"] for image in images)
+            places[np.isin(keys, self.crowded)] = _CEILINGS.index(CROWDED)
+        return places
 
     def label_table(
         self,
@@ -161,7 +184,7 @@ class Judge:
 
     @cached_property
     def _strengths(self) -> Places:
-        return np.array([_STRENGTH[decision] for decision, _ in self._cells.verdicts], np.intp)
+        return np.array([decision.strength for decision, _ in self._cells.verdicts], np.intp)
 
     def _named(self, concept: Places, verdict: Places) -> dict[str, pa.Array]:
         """The columns that name concepts and verdicts."""

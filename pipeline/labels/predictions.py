@@ -24,6 +24,7 @@ Keys = npt.NDArray[np.uint64]
 Halves = npt.NDArray[np.float16]
 
 _COLUMNS = ("image_id", "model_sha256", "preprocessing_version", "raw_scores", "embedding")
+NO_KEYS: Keys = np.zeros(0, np.uint64)
 _KEY_DIGITS = 16  # of the image id: pictures that share them are told apart when the part is read
 
 log = structlog.get_logger()

@@ -1,10 +1,13 @@
 """Steps of the label stage: one batch per images part, prediction, the gate, publication of the datasets."""
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +29,7 @@ from pipeline.datasets.stage import (
 )
 from pipeline.domain.label import Decision
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
+from pipeline.labels.crowded import crowded_keys
 from pipeline.labels.decisions import Judge
 from pipeline.labels.distribution import histogram_table
 from pipeline.labels.predictions import Seen, known_parts, publish_predictions, recall
@@ -39,7 +43,7 @@ from pipeline.quality.figures import keep_reference, label_figures, read_histogr
 from pipeline.quality.gates import check_parts
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings
-from pipeline.vocabulary import load_policy, load_vocabulary
+from pipeline.vocabulary import Policy, load_policy, load_vocabulary
 
 STAGE = "labels"
 OUTCOMES_OF_STAGE = outcomes_dataset(STAGE)
@@ -59,7 +63,9 @@ def plan_labels(run_key: str, *, settings: Settings) -> list[str]:
     run = lake.run(run_key)
     bundle = bundle_in_force(connect(settings), lake.store, settings.model_name)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
-    groups = list(_together(lake.parts(run, "images"), settings.images_per_batch))
+    images = lake.parts(run, "images")
+    groups = list(_together(images, settings.images_per_batch))
+    crowded = _crowded(lake, run, images, load_policy(settings.policy_file))
     batches = [
         {
             "images": [part.key for part in parts],
@@ -67,6 +73,7 @@ def plan_labels(run_key: str, *, settings: Settings) -> list[str]:
             "model": f"{bundle.folder}/bundle.json",
             "sha256": bundle.sha256,
             "known": known,
+            "crowded": crowded,
         }
         for parts, known in zip(groups, _known(lake, run, bundle, groups), strict=True)
     ]
@@ -83,6 +90,17 @@ def _known(lake: Lake, run: Run, bundle: Bundle, groups: Sequence[Sequence[Part]
     known = known_parts(lake, run, bundle, groups)
     lake.write_json(key, {"about": about, "known": known})
     return known
+
+
+def _crowded(lake: Lake, run: Run, images: Sequence[Part], policy: Policy) -> str:
+    """The key of the list of pictures that stand at too many records; empty where the policy sets no bound."""
+    if policy.most_records_per_picture is None:
+        return ""
+    keys = [int(key) for key in crowded_keys(lake, run, images, policy.most_records_per_picture)]
+    digest = hashlib.sha256(json.dumps(keys).encode()).hexdigest()
+    key = f"{run.folder}/{STAGE}/crowded-{digest[:16]}.json"
+    lake.write_json(key, {"pictures": keys})
+    return key
 
 
 def _together(parts: Sequence[Part], rows: int) -> Iterator[list[Part]]:
@@ -171,7 +189,8 @@ def _written(
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     # The vocabulary that names the concepts is today's, not that of the training.
     columns = bundle.columns() | {"vocabulary_version": vocabulary.version} | run.columns()
-    judge = Judge.of(bundle, vocabulary, load_policy(settings.policy_file), settings)
+    crowded = np.array(lake.read_json(key)["pictures"] if (key := batch.items["crowded"]) else [], np.uint64)
+    judge = Judge.of(bundle, vocabulary, load_policy(settings.policy_file), settings, crowded=crowded)
     raw = seen.raw([image["image_id"] for image in images])
     scores = bundle.calibrated(raw)
     decided = judge.decide(images, scores)

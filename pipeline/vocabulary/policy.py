@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.domain.label import CEILINGS
 from pipeline.domain.outcome import Reason
 from pipeline.errors import CriticalError
 from pipeline.vocabulary.concepts import Concept
@@ -18,7 +19,8 @@ class Policy:
     """`allowed_concepts` None: all. `blocked_terms`: kind → language → words that no published label may hold.
 
     `most_per_record` bounds our annotations on one record, `most_per_provider` the new ones of one institution in one
-    run; None: no bound.
+    run; None: no bound. `most_by_provider` is what labels on an institution's records may become at most: review or hidden.
+    Labels of a picture that stands at more records than `most_records_per_picture` stay hidden; None: no bound.
     """
 
     excluded_concepts: frozenset[str]
@@ -28,6 +30,8 @@ class Policy:
     blocked_terms: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     most_per_record: int | None = None
     most_per_provider: int | None = None
+    most_by_provider: Mapping[str, str] = field(default_factory=dict)
+    most_records_per_picture: int | None = None
 
     def held_back(self, concept: Concept) -> tuple[Reason, str] | None:
         """Why no label of this concept leaves: the reason and it in words; None when the policy lets it pass."""
@@ -57,6 +61,8 @@ def load_policy(path: Path) -> Policy:
             blocked_terms=_terms(value.get("blocked_terms") or {}),
             most_per_record=_bound(value, "most_per_record"),
             most_per_provider=_bound(value, "most_per_provider"),
+            most_by_provider=_by_provider(value.get("most_by_provider") or {}),
+            most_records_per_picture=_bound(value, "most_records_per_picture"),
         )
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CriticalError(f"{path}: not a usable policy ({type(error).__name__}: {error})") from error
@@ -70,10 +76,16 @@ def _terms(value: Mapping[str, Any]) -> dict[str, dict[str, tuple[str, ...]]]:
     return found
 
 
+def _by_provider(value: Mapping[str, Any]) -> dict[str, str]:
+    if wrong := {name: most for name, most in value.items() if most not in CEILINGS}:
+        raise ValueError(f"most_by_provider: {wrong} is none of {', '.join(CEILINGS)}")
+    return {str(name): most for name, most in value.items()}
+
+
 def _bound(value: Mapping[str, Any], name: str) -> int | None:
     number = value.get(name)
     if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 0):
-        raise ValueError(f"{name}: {number!r} is not a number of annotations; leave it empty for no bound")
+        raise ValueError(f"{name}: {number!r} is not a number; leave it empty for no bound")
     return number
 
 

@@ -183,6 +183,32 @@ def test_decisions_are_made_anew_from_what_is_remembered(
     assert counts(lake, "second")["extra"]["publish"] == 0
 
 
+@pytest.mark.parametrize(("most", "held"), [(3, True), (4, False), (None, False)])
+def test_labels_of_a_picture_that_stands_at_too_many_records_stay_hidden_and_so_do_those_of_nearly_the_same_one(
+    settings: Settings, folder: Path, tmp_path: Path, most: int | None, held: bool
+) -> None:
+    own = tmp_path / "collection"
+    shutil.copytree(folder, own)
+    with Image.open(folder / "0.png") as picture:
+        picture.save(own / "nearly.jpg", quality=85)  # other bytes, the same look
+    lines = [
+        f"/1/x{number},{file},Museum 2,http://creativecommons.org/publicdomain/zero/1.0/"
+        for number, file in enumerate(("0.png", "0.png", "nearly.jpg"))
+    ]
+    table = (folder / "metadata.csv").read_text() + "\n".join(lines) + "\n"
+    (own / "metadata.csv").write_text(table)
+    policy = yaml.safe_load(settings.policy_file.read_text()) | {"most_records_per_picture": most}
+    (tmp_path / "policy.yaml").write_text(yaml.safe_dump(policy))
+    lake = labelled(settings.model_copy(update={"policy_file": tmp_path / "policy.yaml"}), own, "second")
+    found = rows(lake, "second", "labels")
+    crowd = [row for row in found if row["record_id"] in ("/1/r00", "/1/x0", "/1/x1", "/1/x2")]
+    others = [row for row in found if row not in crowd]
+    assert len({row["image_id"] for row in crowd}) == 2 and any(row["score"] >= 0.5 for row in crowd)
+    assert all((row["why"] == "shared_picture") == (held and row["score"] >= 0.3) for row in crowd)
+    assert not held or {row["decision"] for row in crowd} == {"hidden"}
+    assert "shared_picture" not in {row["why"] for row in others} and "publish" in {row["decision"] for row in others}
+
+
 def test_what_is_no_longer_in_the_lake_is_predicted_again_and_nothing_else(
     settings: Settings, folder: Path, looked_at: list[str]
 ) -> None:

@@ -17,7 +17,7 @@ from pipeline.domain.identifiers import (
     item_uri,
     run_key,
 )
-from pipeline.domain.label import ConceptRule, Decision, Thresholds, decide
+from pipeline.domain.label import Ceiling, ConceptRule, Decision, Thresholds, decide
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
 from pipeline.domain.rights import rights_category
 from pipeline.domain.scope import Scope, Selection, scope_from_json, scope_hash, scope_to_json
@@ -246,6 +246,13 @@ def test_a_label_is_decided_by_the_first_rule_that_applies(
     score: float, rank: int, of: ConceptRule, rights_ok: bool, expected: tuple[Decision, str]
 ) -> None:
     assert decide(score, rank, of, floor=0.05, top=5, rights_ok=rights_ok) == expected
+
+
+@given(st.floats(0, 1), st.integers(1, 9), st.sampled_from([Decision.HIDDEN, Decision.REVIEW]))
+def test_a_picture_s_ceiling_only_ever_lowers_a_decision_and_says_why(score: float, rank: int, most: Decision) -> None:
+    found, why = decide(score, rank, rule(), floor=0.05, top=5)
+    lowered = decide(score, rank, rule(), floor=0.05, top=5, ceiling=Ceiling(most, "because"))
+    assert lowered == ((found, why) if found.strength <= most.strength else (most, "because"))
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 40), st.booleans())

@@ -122,6 +122,22 @@ def test_rights_outside_the_policy_hold_back_publication(vocabulary: Vocabulary,
     assert found["painting"] == ("hidden", "rights_restricted") and found["map"] == ("review", "review_threshold")
 
 
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        ("review", {"painting": ("review", "provider_limit"), "map": ("review", "review_threshold")}),
+        ("hidden", {"painting": ("hidden", "provider_limit"), "map": ("hidden", "provider_limit")}),
+    ],
+)
+def test_what_a_provider_s_labels_may_become_at_most_is_for_that_provider_alone(
+    vocabulary: Vocabulary, most: str, expected: dict[str, tuple[str, str]]
+) -> None:
+    limited = judge(vocabulary, Policy(frozenset(), frozenset(), OPEN, most_by_provider={"City Archive": most}))
+    held = decided(limited, 0.99, 0.6, 0.01, provider="City Archive")
+    assert {name: held[name] for name in expected} == expected and held["house-style"] == ("drop", "below_floor")
+    assert decided(limited, 0.99, 0.6, 0.01, provider="Museum")["painting"] == ("publish", "threshold")
+
+
 def test_a_vocabulary_that_has_lost_a_concept_of_the_model_stops_the_run(vocabulary: Vocabulary) -> None:
     with pytest.raises(CriticalError, match="sculpture"):
         judge(vocabulary, slugs=("painting", "sculpture"))
