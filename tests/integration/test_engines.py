@@ -16,7 +16,7 @@ from pipeline.model.engines.record import load_tried
 from pipeline.storage import open_store
 
 KEY = "models/default/1/bundle.json"
-HERE = [name for name, kind in KINDS.items() if name != "tensorflow-bf16" and kind.lacking() is None]  # it takes a GPU
+HERE = [name for name, kind in KINDS.items() if kind.lacking() is None]
 BESIDE_TENSORFLOW = [name for name in HERE if KINDS[name].file != NETWORK]
 pytestmark = pytest.mark.skipif(
     not BESIDE_TENSORFLOW, reason="no library beside Keras is installed: pip install -e '.[engines]'"

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.model.engines.port import Engine
 from pipeline.model.engines.with_litert import LiteRTEngine
 from pipeline.model.engines.with_openvino import OpenVINOEngine, has_bf16
-from pipeline.model.engines.with_tensorflow import TensorFlowEngine, lacks_backend, lacks_fast_gpu
+from pipeline.model.engines.with_tensorflow import TensorFlowEngine, lacks_fast_gpu, lacks_gpu
 
 KERAS, AUTO = "keras", "auto"
 NETWORK, FLOAT, INT8 = "model.keras", "model.tflite", "model-int8.tflite"
@@ -51,6 +51,6 @@ KINDS: Mapping[str, Kind] = {
     "openvino-int8": Kind(INT8, *_OPENVINO, _EQUAL_INT8, _open_f32),
     "litert": Kind(FLOAT, *_LITERT, _EQUAL, LiteRTEngine),
     "litert-int8": Kind(INT8, *_LITERT, _EQUAL_INT8, LiteRTEngine),
-    "tensorflow": Kind(NETWORK, *_TENSORFLOW, _EQUAL, _tensorflow_f32, on_gpu=True, hindrance=lacks_backend),
+    "tensorflow": Kind(NETWORK, *_TENSORFLOW, _EQUAL, _tensorflow_f32, on_gpu=True, hindrance=lacks_gpu),
     "tensorflow-bf16": Kind(NETWORK, *_TENSORFLOW, _EQUAL, _tensorflow_bf16, on_gpu=True, hindrance=lacks_fast_gpu),
 }
