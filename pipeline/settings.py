@@ -115,6 +115,7 @@ class Settings(BaseSettings):
     target_precision: float = Field(default=0.9, gt=0, lt=1)
     review_precision: float = Field(default=0.6, gt=0, lt=1)
     unseen_margin: float = Field(default=0.02, ge=0, lt=1)  # so far may average precision over unseen providers fall
+    features_width: int | None = Field(default=None, ge=2)  # of embeddings that training keeps, by principal components; all
     precision_confidence: float = Field(default=0.8, gt=0.5, lt=1)  # one-sided level of the Wilson bound
 
     # Suggestions and publication.

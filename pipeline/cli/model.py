@@ -136,12 +136,16 @@ def evaluate(
     against: Annotated[
         str | None, typer.Option(metavar="NAME[@VERSION]", help="Another model: how much better is the first, and how surely?")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="What runs it: keras, or an engine that was tried on it (enrich model bench-engines).")
+    ] = "keras",
 ) -> None:
     """Measure a model on a labelled collection; nothing is fitted on it.
 
     Examples:  enrich model evaluate --model museum@2 --collection DIR --json figures.json
     ·  enrich model evaluate --model museum@2 --collection DIR --report var/museum-2
     ·  enrich model evaluate --model museum@2 --against museum@1 --collection DIR
+    ·  enrich model evaluate --model museum@2 --engine openvino-int8 --collection DIR
     """
     from pipeline.training.evaluate import evaluate_model
     from pipeline.training.evaluation_report import report_evaluation
@@ -149,9 +153,11 @@ def evaluate(
     bare, version = name_and_version(name)
     other = name_and_version(against) if against else None
     if report is None:
-        figures = evaluate_model(bare, version, collection, split=split, settings=Settings(), against=other)
+        figures = evaluate_model(bare, version, collection, split=split, settings=Settings(), against=other, engine=engine)
     else:
-        figures = report_evaluation(bare, version, collection, report, split=split, settings=Settings(), against=other)
+        figures = report_evaluation(
+            bare, version, collection, report, split=split, settings=Settings(), against=other, engine=engine
+        )
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1) + "\n")
     table = Table(

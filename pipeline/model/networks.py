@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from pipeline.errors import CriticalError
 from pipeline.model.heads import KernelHeads, LinearHeads
 from pipeline.model.runtime import keras
@@ -140,6 +143,22 @@ def joined(name: str, side_px: int, trunk: Any, branches: Sequence[Any], *, mirr
             "embedding": k.layers.Activation("linear", dtype="float32", name="embedding")(embedding),
         },
     )
+
+
+def with_narrow_embedding(network: Any, embeddings: npt.NDArray[np.float32], width: int) -> Any:
+    """The network with an embedding of the first `width` principal components of training pictures' (n, more).
+
+    The projection is a layer of it: whatever runs the network gives the narrow embedding.
+    """
+    from sklearn.decomposition import PCA
+
+    found = PCA(width, svd_solver="covariance_eigh").fit(embeddings)
+    k = keras()
+    projection = k.layers.Dense(width, dtype="float32", name="principal_components")
+    narrow = projection(network.output["embedding"])
+    kernel = found.components_.T.astype(np.float32)
+    projection.set_weights([kernel, -found.mean_.astype(np.float32) @ kernel])
+    return k.Model(network.input, {"scores": network.output["scores"], "embedding": narrow})
 
 
 def with_heads(backbone: Any, heads: LinearHeads | KernelHeads) -> Any:

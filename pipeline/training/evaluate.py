@@ -13,6 +13,7 @@ from pipeline.database import connect
 from pipeline.datasets.lake import open_lake
 from pipeline.errors import CriticalError
 from pipeline.model.bundle import Bundle
+from pipeline.model.engines.kinds import KERAS
 from pipeline.model.predictor import Predictor
 from pipeline.model.registry import bundle_in_force
 from pipeline.reporting.bootstrap import Weights, average_precisions, draws, interval, macro_average_precisions
@@ -61,13 +62,17 @@ def evaluate_model(
     split: str | None,
     settings: Settings,
     against: tuple[str, int | None] | None = None,
+    engine: str = KERAS,
 ) -> dict[str, Any]:
     """All figures of a version (None: the released one) on a collection.
 
     `split` chooses rows; None means `test` where the CSV has such rows, else all. `against`: another model and version; how
-    much better the first is than it comes along. Raises CriticalError for an unknown model, or when no picture can be judged.
+    much better the first is than it comes along. `engine` runs the first, as `open_engine` has it. Raises CriticalError for
+    an unknown model or an engine that cannot run it, and when no picture can be judged.
     """
-    return evaluated_model(name, version, collection_dir, split=split, settings=settings, against=against).figures
+    return evaluated_model(
+        name, version, collection_dir, split=split, settings=settings, against=against, engine=engine
+    ).figures
 
 
 def evaluated_model(
@@ -78,10 +83,11 @@ def evaluated_model(
     split: str | None,
     settings: Settings,
     against: tuple[str, int | None] | None = None,
+    engine: str = KERAS,
 ) -> Evaluated:
     """As `evaluate_model`, together with the pictures."""
-    engine, store = connect(settings), open_lake(settings).store
-    bundle = bundle_in_force(engine, store, name, version)
+    database, store = connect(settings), open_lake(settings).store
+    bundle = bundle_in_force(database, store, name, version)
     collection = read_collection(collection_dir)
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     chosen, rows = _rows(collection, split)
@@ -92,11 +98,11 @@ def evaluated_model(
         concepts = tuple(head.slug for head in of.heads)
         return load_rows(collection, wanted, concepts, vocabulary, side_px=of.side_px, settings=settings)
 
-    other = bundle_in_force(engine, store, *against) if against else None  # told before the work when it is not there
+    other = bundle_in_force(database, store, *against) if against else None  # told before the work when it is not there
     images = load(rows)
     if images is None:
         raise CriticalError(f"{collection_dir}: no readable picture among its rows of split {chosen!r}")
-    predictor = Predictor(store, bundle)
+    predictor = Predictor(store, bundle, engine=engine)
     raw, scores = predict_both(predictor, images)
     part = _part(bundle, scores, images.truth)
     sides = _sides(images.splits, part)
@@ -109,6 +115,7 @@ def evaluated_model(
     kept = [by_id[record_id] for record_id in images.record_ids]
     figures = {
         "model": f"{bundle.name}@{bundle.version}",
+        "engine": engine,
         "collection": str(collection_dir),
         "split": chosen,
         **judge(bundle, scores, images.truth, vocabulary, raw=raw),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
+from pipeline.model.engines.kinds import KERAS
 from pipeline.model.examples import Examples, Neighbour, load_examples, nearest
 from pipeline.model.predictor import Predictor
 from pipeline.reporting.explanation import explained
@@ -51,13 +52,14 @@ def report_evaluation(
     split: str | None,
     settings: Settings,
     against: tuple[str, int | None] | None = None,
+    engine: str = KERAS,
 ) -> dict[str, Any]:
     """Write `index.html` and `figures.json` into `folder`, and return the figures; arguments as in `evaluate_model`.
 
     Raises CriticalError as `evaluate_model` does, and OSError when the folder cannot be made.
     """
     folder.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is said at once
-    evaluated = evaluated_model(name, version, collection_dir, split=split, settings=settings, against=against)
+    evaluated = evaluated_model(name, version, collection_dir, split=split, settings=settings, against=against, engine=engine)
     content = json.dumps(evaluated.figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / "figures.json").write_text(content, encoding="utf-8")
     (folder / "index.html").write_text(

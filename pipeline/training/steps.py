@@ -26,6 +26,7 @@ from pipeline.model.bundle import (
     with_broader_scores,
 )
 from pipeline.model.examples import keep_examples
+from pipeline.model.networks import with_narrow_embedding
 from pipeline.model.predictor import Predictor
 from pipeline.model.preprocessing import PREPROCESSING_VERSION
 from pipeline.model.runtime import keras
@@ -54,6 +55,7 @@ _SETTINGS = (
     "target_precision",
     "review_precision",
     "precision_confidence",
+    "features_width",
     "derivative_side_px",
     "derivative_quality",
     "image_min_side_px",
@@ -122,7 +124,7 @@ def train(
     made_by = f"{name}|{dataset_id}|{PREPROCESSING_VERSION}|{keras().__version__}"
     unfinished = settings.var_dir / "training" / hashlib.sha256(made_by.encode()).hexdigest()[:16]
     learned_from = images.split("train")
-    fitted = fit(learned_from, recipe, settings, resumed_in=unfinished)
+    fitted = _narrowed(fit(learned_from, recipe, settings, resumed_in=unfinished), learned_from, recipe, settings)
     version = models.reserve(engine, name, now)
     bundle = _stored(store, learned_from, fitted, recipe, name, version, dataset_id, vocabulary, settings)
     predictor = Predictor(store, bundle)
@@ -206,6 +208,21 @@ def _implied(slugs: Sequence[str], vocabulary: Vocabulary) -> tuple[tuple[int, i
     return tuple(
         (places[slug], places[broad]) for slug in slugs for broad in sorted(vocabulary.broader_of(slug)) if broad in places
     )
+
+
+def _narrowed(fitted: Fitted, learned_from: LabelledImages, recipe: Recipe, settings: Settings) -> Fitted:
+    """With the embedding as narrow as FEATURES_WIDTH asks for; CriticalError when there are fewer pictures or components."""
+    width, whole = settings.features_width, int(fitted.network.output["embedding"].shape[-1])
+    if width is None or width >= whole:
+        return fitted
+    if width > len(learned_from.pixels):
+        raise CriticalError(f"FEATURES_WIDTH={width}: {len(learned_from.pixels)} training pictures give no more components")
+    embeddings = fitted.embeddings
+    if embeddings is None:
+        size = recipe.batch_size
+        batches = (learned_from.pixels[at : at + size] for at in range(0, len(learned_from.pixels), size))
+        embeddings = np.concatenate([np.asarray(fitted.network.predict_on_batch(one)["embedding"]) for one in batches])
+    return replace(fitted, network=with_narrow_embedding(fitted.network, embeddings, width), embeddings=None)
 
 
 def _card_of(folder: Path) -> str:

@@ -459,6 +459,26 @@ def test_features_that_were_computed_before_a_kill_are_not_computed_again(
     np.testing.assert_array_equal(again.embeddings, undisturbed.embeddings)
 
 
+@pytest.mark.usefixtures("tiny")
+def test_a_narrow_embedding_keeps_which_pictures_are_alike_and_no_score_changes(pictures: LabelledImages) -> None:
+    recipe = replace(RECIPE, kind="frozen", layers=("middle",), tune_from="", landmarks=20)
+    fitted = fit(pictures, recipe, settings())
+    assert fitted.embeddings is not None and fitted.embeddings.shape == (60, 8)
+    narrow = networks.with_narrow_embedding(fitted.network, fitted.embeddings, 5)
+    before, after = (
+        {name: np.asarray(values) for name, values in network.predict_on_batch(pictures.pixels).items()}
+        for network in (fitted.network, narrow)
+    )
+    assert after["embedding"].shape == (60, 5) and after["scores"] == pytest.approx(before["scores"], abs=1e-6)
+    assert after["embedding"].mean(axis=0) == pytest.approx(np.zeros(5), abs=1e-3)
+
+    def distances(of: Any) -> Any:
+        return ((of[:, None] - of[None]) ** 2).sum(axis=2)
+
+    kept, all_of_it = distances(after["embedding"]).sum(), distances(before["embedding"]).sum()
+    assert 0.95 * all_of_it < kept <= 1.001 * all_of_it
+
+
 def _rings(random: np.random.Generator) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
     """Points near the middle and points around them: no line parts the two. A second concept nobody looked at there."""
     far = np.arange(300) % 2
