@@ -89,6 +89,20 @@ def test_an_f32_engine_gives_the_scores_and_embeddings_of_keras(tried_var: Path,
     np.testing.assert_allclose(found.embeddings, expected.embeddings, atol=1e-3 * np.abs(expected.embeddings).max())
 
 
+def test_a_model_is_measured_as_an_engine_runs_it(tried_var: Path, small_collection: Path) -> None:
+    from pipeline.settings import Settings
+    from pipeline.training.evaluate import evaluate_model
+
+    settings = Settings(_env_file=None, var_dir=tried_var)  # type: ignore[call-arg]
+    by_keras, by_engine = (
+        evaluate_model("default", 1, small_collection, split=None, settings=settings, engine=name)
+        for name in (KERAS, BESIDE_TENSORFLOW[0])
+    )
+    assert by_engine["engine"] == BESIDE_TENSORFLOW[0] and by_keras["engine"] == KERAS
+    for figure in ("macro_ap", "ece", "published_precision"):
+        assert by_engine[figure] == pytest.approx(by_keras[figure], abs=1e-3)
+
+
 @pytest.mark.parametrize("name", [name for name in HERE if KINDS[name].file != INT8])
 def test_what_a_picture_is_predicted_depends_on_no_company_with_any_engine(
     tried_var: Path, looked_at: np.ndarray, name: str
