@@ -7,7 +7,7 @@ UV := .venv-bootstrap/bin/uv
 COLLECTION ?=
 ARGS ?=
 
-.PHONY: help setup run test lint format up sandbox bench lock clean
+.PHONY: help setup run test chaos lint format up sandbox bench lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test: .venv/.compiled ## Every test; ARGS="tests/unit -k shards" some of them.
 	$(BIN)/python -m pytest -m alone $(ARGS); one=$$?; \
 	[ $$two -ne 5 ] || two=$$one; [ $$one -ne 5 ] || one=$$two; \
 	[ $$two -eq 0 ] && [ $$one -eq 0 ]
+
+chaos: .venv/.compiled ## The long proof: fifty kills while statements are sent, and fifty while they are taken back.
+	@CHAOS_KILLS=50 $(BIN)/python -m pytest tests/integration/test_publish_killed.py $(ARGS)
 
 lint: setup ## Format check, ruff, mypy, import contracts.
 	$(BIN)/ruff format --check .

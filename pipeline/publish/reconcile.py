@@ -15,11 +15,13 @@ from sqlalchemy import Engine
 from pipeline.clients.annotations import AnnotationClient
 from pipeline.database import connect, ledger
 from pipeline.database.ledger import State
+from pipeline.datasets.lake import open_lake
 from pipeline.datasets.stage import groups_of
 from pipeline.domain.identifiers import ANNOTATION_BASE, ITEM_BASE, annotation_number
 from pipeline.errors import PermanentError
 from pipeline.publish import europeana
 from pipeline.reporting.progress import Progress
+from pipeline.reporting.report import RECONCILIATION
 from pipeline.settings import Settings
 
 SAMPLES = 20
@@ -59,7 +61,7 @@ class Reconciliation:
 def reconcile(*, repair: bool, now: datetime, settings: Settings) -> Reconciliation:
     """Compare the ledger with all annotations of our account at Europeana; with `repair` make both say the same.
 
-    Raises what the client raises; another start begins anew, for nothing is remembered.
+    What was found is kept for the run reports that follow. Raises what the client raises; another start begins anew.
     """
     engine, client = connect(settings), AnnotationClient(settings)
     target, found = europeana.target_name(settings), Reconciliation(repair)
@@ -77,6 +79,7 @@ def reconcile(*, repair: bool, now: datetime, settings: Settings) -> Reconciliat
             for uri in sorted(set(uris) - ledger.of_remote(engine, target, uris)):
                 _strange(engine, client, target, uri, found, now)
             progress.advance(len(group))
+    open_lake(settings).write_json(RECONCILIATION, {"target": target, "at": now.isoformat(), **found.to_json()})
     return found
 
 

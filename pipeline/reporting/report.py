@@ -27,6 +27,7 @@ from pipeline.settings import Settings
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 STAGES = ("harvest", "images", "labels", "suggestions", "publish")
+RECONCILIATION = "reconciliation.json"  # what the last comparison of ledger and platform found
 OUTCOMES_SHOWN = 500
 DRIFT_SHOWN = 40
 _BESIDE = ("run_report.json", "run_report.html", "quality.json", "quality.html", "provenance.jsonld")
@@ -101,6 +102,7 @@ def build_report(lake: Lake, run: Run, vocabulary: Vocabulary, settings: Setting
         "licence": LICENCE,
         "rights_of_images": rights,
         "evaluation": None,
+        "reconciliation": lake.read_json(RECONCILIATION) if lake.store.exists(RECONCILIATION) else None,
     }
     if settings.truth_collection:
         report["evaluation"] = evaluate_run(lake, run, settings.truth_collection, vocabulary)

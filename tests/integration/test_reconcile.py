@@ -6,11 +6,13 @@ import requests
 from pipeline.clients.annotations import AnnotationClient, Created
 from pipeline.database import connect, ledger
 from pipeline.database.ledger import Choice, State
+from pipeline.datasets.lake import open_lake
 from pipeline.domain.annotation import as_request, tag_annotation
 from pipeline.domain.identifiers import annotation_number
 from pipeline.publish import europeana
 from pipeline.publish import withdraw as withdrawing
 from pipeline.publish.reconcile import Finding, reconcile
+from pipeline.reporting.report import RECONCILIATION
 from tests.conftest import NOW
 from tests.integration.labelled import labelled_run, paintings, publish, release, settings_for, standing
 
@@ -64,5 +66,7 @@ def test_both_sides_are_mended(settings, clean_server, monkeypatch):
     assert after.samples == [{"finding": "unknown", "annotation": stranger, "about": f"/90402/nobody {PAINTING}"}]
     assert {row["state"] for row in ledger.tally(engine, Choice(record_id=ids[0]))} == {"gone"}
     assert back not in standing(clean_server)
+    kept = open_lake(settings).read_json(RECONCILIATION)
+    assert (kept["target"], kept["at"], kept["agree"], kept["findings"]) == (target, NOW.isoformat(), 7, {"unknown": 1})
     # What somebody else has removed is not sent again.
     assert publish(settings, "runs/run=night/run.json")["sent_now"] == 0
