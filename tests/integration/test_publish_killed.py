@@ -20,7 +20,7 @@ from pipeline.settings import PROJECT_ROOT, Settings
 from tests.integration.labelled import labelled_run, paintings, release, settings_for, standing, write_pictures
 from tests.integration.pictures import Command
 
-KILLS = int(os.environ.get("CHAOS_KILLS", "8"))
+KILLS = int(os.environ.get("CHAOS_KILLS", "4"))
 STATEMENTS = 40 * KILLS
 INDEX_LAG_S = 0.5
 FAULTS = [
@@ -108,7 +108,7 @@ class Chaos:
 
 
 def states(settings: Settings) -> dict[str, int]:
-    return dict(Counter({row["state"]: row["statements"] for row in ledger.tally(connect(settings), Choice())}))
+    return dict(Counter({row["state"]: row["statements"] for row in ledger.tally(connect(settings), Choice(model_name="default"))}))
 
 
 def test_every_statement_is_there_once_and_after_its_withdrawal_none(
