@@ -108,7 +108,9 @@ class Chaos:
 
 
 def states(settings: Settings) -> dict[str, int]:
-    return dict(Counter({row["state"]: row["statements"] for row in ledger.tally(connect(settings), Choice(model_name="default"))}))
+    return dict(
+        Counter({row["state"]: row["statements"] for row in ledger.tally(connect(settings), Choice(model_name="default"))})
+    )
 
 
 def test_every_statement_is_there_once_and_after_its_withdrawal_none(
