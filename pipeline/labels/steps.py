@@ -42,6 +42,7 @@ from pipeline.model.runtime import demand
 from pipeline.quality.figures import keep_reference, label_figures, read_histograms
 from pipeline.quality.gates import check_parts
 from pipeline.reporting.progress import Progress
+from pipeline.reporting.report import PREDICTED_BY
 from pipeline.settings import Settings
 from pipeline.vocabulary import Policy, load_policy, load_vocabulary
 
@@ -147,8 +148,10 @@ def _infer(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     seen = recall(lake, bundle, batch.items["known"], [image["image_id"] for image in images])
     counts = Counts()
     counts.extra["pictures_recalled"] = len(seen.place)
-    _predict(lake, bundle, images, seen, settings)
+    engine = _predict(lake, bundle, images, seen, settings)
     counts.extra["pictures_predicted"] = len(seen.place) - counts.extra["pictures_recalled"]
+    if engine:
+        counts.extra[f"{PREDICTED_BY}{engine}"] = counts.extra["pictures_predicted"]
     labelled = [image for image in images if image["image_id"] in seen.place]
     parts = _written(lake, run, batch, bundle, labelled, seen, counts, settings)
     unreadable = [_unreadable(image) | run.columns() for image in images if image["image_id"] not in seen.place]
@@ -160,14 +163,15 @@ def _infer(lake: Lake, run: Run, batch: Batch, settings: Settings) -> Result:
     return Result(counts, parts, time.monotonic() - started)
 
 
-def _predict(lake: Lake, bundle: Bundle, images: Rows, seen: Seen, settings: Settings) -> None:
-    """Look at the pictures that the model has never seen, each once; what cannot be read stays unseen."""
+def _predict(lake: Lake, bundle: Bundle, images: Rows, seen: Seen, settings: Settings) -> str:
+    """Look at the pictures that the model has never seen, each once; what cannot be read stays unseen. Returns what ran the
+    network, nothing where it was not even loaded."""
     new: dict[str, dict[str, Any]] = {}
     for image in images:
         if image["image_id"] not in seen.place:
             new.setdefault(image["image_id"], image)
     if not new:
-        return  # the network is not even loaded
+        return ""
     predictor = Predictor(
         lake.store,
         bundle,
@@ -180,6 +184,7 @@ def _predict(lake: Lake, bundle: Bundle, images: Rows, seen: Seen, settings: Set
         for batch, prediction in predicted(batches, predictor):
             seen.add([image["image_id"] for image in batch.rows], prediction.raw, prediction.embeddings)
             progress.advance(len(batch.rows) + len(batch.unreadable))
+    return predictor.engine
 
 
 def _written(

@@ -11,7 +11,7 @@ from pipeline.errors import PoisonedResultError
 from pipeline.model.bundle import Bundle, load_network
 from pipeline.model.engines.kinds import KERAS
 from pipeline.model.engines.port import run_in_batches
-from pipeline.model.engines.record import open_engine
+from pipeline.model.engines.record import open_engine, serving
 from pipeline.model.engines.with_keras import KerasEngine
 from pipeline.model.preprocessing import Pixels
 from pipeline.storage import ObjectStore
@@ -30,7 +30,7 @@ class Prediction:
 
 
 class Predictor:
-    """Holds one loaded network; make it inside the task that uses it."""
+    """Holds one loaded network; make it inside the task that uses it. `engine` is the name of what runs it."""
 
     def __init__(
         self, store: ObjectStore, bundle: Bundle, *, at_once: int = 32, engine: str = KERAS, device: str = "any"
@@ -39,7 +39,8 @@ class Predictor:
         self.bundle = bundle
         self._store = store
         self._at_once = at_once
-        self._engine = open_engine(store, bundle, engine, at_once, device)
+        self.engine, _ = serving(store, bundle, engine, device)
+        self._engine = open_engine(store, bundle, self.engine, at_once, device)
 
     @cached_property
     def network(self) -> Any:

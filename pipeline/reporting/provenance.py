@@ -94,7 +94,13 @@ def _things(base: str, report: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "rdfs:label": f"{model['model_name']}@{model['model_version']}",
             "dcterms:hasVersion": model["model_version"],
             "spdx:checksum": f"sha256:{model['model_sha256']}",
-            "dcterms:description": f"recipe {model['recipe']}, preprocessing {model['preprocessing_version']}",
+            "dcterms:description": ", ".join(
+                [
+                    f"recipe {model['recipe']}",
+                    f"preprocessing {model['preprocessing_version']}",
+                    *(f"run by {engine}" for engine in report["engines"]),
+                ]
+            ),
             "prov:wasDerivedFrom": {"@id": f"{base}#training-data", "rdfs:label": model["dataset_id"]},
         }
     yield {

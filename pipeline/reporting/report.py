@@ -28,6 +28,7 @@ from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 STAGES = ("harvest", "images", "labels", "suggestions", "publish")
 RECONCILIATION = "reconciliation.json"  # what the last comparison of ledger and platform found
+PREDICTED_BY = "predicted_by_"  # and the engine's name: how many pictures it has looked at, among the labels stage's counts
 OUTCOMES_SHOWN = 500
 DRIFT_SHOWN = 40
 _BESIDE = ("run_report.json", "run_report.html", "quality.json", "quality.html", "provenance.jsonld")
@@ -98,6 +99,11 @@ def build_report(lake: Lake, run: Run, vocabulary: Vocabulary, settings: Setting
         "labels_per_concept": _labels_per_concept(lake, run),
         "score_histograms": _score_histograms(lake, run),
         "model": _model(lake, run),
+        "engines": {
+            name.removeprefix(PREDICTED_BY): count
+            for name, count in stages["labels"]["counts"]["extra"].items()
+            if name.startswith(PREDICTED_BY)
+        },
         "vocabulary_version": vocabulary.version,
         "licence": LICENCE,
         "rights_of_images": rights,

@@ -167,6 +167,8 @@ def test_pictures_of_another_source_that_were_labelled_before_are_not_predicted_
     pictures = {row["image_id"] for row in rows(lake, "first", "features")}
     assert counts(lake, "second")["extra"]["pictures_recalled"] == len(pictures)
     assert counts(lake, "first")["extra"]["pictures_predicted"] == len(pictures)
+    assert counts(lake, "first")["extra"]["predicted_by_keras"] == len(pictures)
+    assert not [name for name in counts(lake, "second")["extra"] if name.startswith("predicted_by_")]
 
 
 def test_decisions_are_made_anew_from_what_is_remembered(

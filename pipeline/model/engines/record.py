@@ -77,9 +77,7 @@ def open_engine(store: ObjectStore, bundle: Bundle, name: str, at_once: int, dev
     for CPUs alone, its library is absent, it was not tried on this version, it does not agree with Keras, or its file is not
     the one that was tried.
     """
-    tried = None if name == KERAS else load_tried(store, bundle)
-    if name == AUTO:
-        name = _chosen(tried, device)
+    name, tried = serving(store, bundle, name, device)
     if name == KERAS:
         return KerasEngine(load_network(store, bundle))
     kind = KINDS.get(name)
@@ -101,6 +99,12 @@ def open_engine(store: ObjectStore, bundle: Bundle, name: str, at_once: int, dev
             f"and {EQUAL_OF_SAID:.0%} are needed: take another INFERENCE_ENGINE, or auto"
         )
     return open_file(store, bundle, kind, tried.files[kind.file], at_once)
+
+
+def serving(store: ObjectStore, bundle: Bundle, name: str, device: str = "any") -> tuple[str, Tried | None]:
+    """The engine that this name means here, `auto` being no engine, and what was tried on the version."""
+    tried = None if name == KERAS else load_tried(store, bundle)
+    return (_chosen(tried, device) if name == AUTO else name), tried
 
 
 def open_file(store: ObjectStore, bundle: Bundle, kind: Kind, sha256: str, at_once: int) -> Engine:
