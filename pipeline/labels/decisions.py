@@ -21,6 +21,7 @@ from pipeline.vocabulary import Concept, Policy, Vocabulary
 
 Places = npt.NDArray[np.intp]
 
+_SAID_ALREADY = (Decision.DROP, "same_concept")  # another head says it, which has the same URI
 _CEILINGS = (None, CROWDED, *CEILINGS.values())
 
 
@@ -96,6 +97,7 @@ class Judge:
                     for rights_ok, ceiling in product((False, True), _CEILINGS):
                         found = decide(score, rank, rule, floor=self.floor, top=self.top, rights_ok=rights_ok, ceiling=ceiling)
                         places.append(verdicts.setdefault(found, len(verdicts)))
+        verdicts.setdefault(_SAID_ALREADY, len(verdicts))
         shape = (len(self.rules), 4, 2, 2, len(_CEILINGS))
         return _Cells(np.array(limits, np.float64).reshape(-1, 3), np.array(places, np.intp).reshape(shape), list(verdicts))
 
@@ -107,7 +109,26 @@ class Judge:
         rights_ok = np.array([image["rights_category"] in self.rights for image in images], np.intp).reshape(-1, 1)
         concept = np.arange(scores.shape[1])[None, :]
         in_top = (ranks <= self.top).astype(np.intp)
-        return Decided(ranks, self._cells.places[concept, interval, in_top, rights_ok, self._ceilings(images)])
+        verdicts = self._cells.places[concept, interval, in_top, rights_ok, self._ceilings(images)]
+        verdicts[~self._said_best(verdicts, scores)] = self._cells.verdicts.index(_SAID_ALREADY)
+        return Decided(ranks, verdicts)
+
+    def _said_best(self, verdicts: Places, scores: Floats) -> npt.NDArray[np.bool_]:
+        """Which of (n, c) stand: of heads that are one concept to the outside the one with the strongest decision, then with
+        the highest score."""
+        stand = np.ones(scores.shape, bool)
+        for columns in self._one_to_the_outside:
+            order = self._strengths[verdicts[:, columns]] * 2 + scores[:, columns]  # scores are at most 1
+            stand[:, columns] = np.arange(len(columns))[None, :] == order.argmax(axis=1)[:, None]
+        return stand
+
+    @cached_property
+    def _one_to_the_outside(self) -> Sequence[list[int]]:
+        """Columns of concepts with the same URI, where there are several."""
+        columns: dict[str, list[int]] = {}
+        for column, concept in enumerate(self.concepts):
+            columns.setdefault(concept.concept_uri, []).append(column)
+        return [found for found in columns.values() if len(found) > 1]
 
     def _ceilings(self, images: Sequence[Mapping[str, Any]]) -> Places:
         """Of each image (n, 1) the place of its lowest ceiling in `_CEILINGS`."""
@@ -149,7 +170,8 @@ class Judge:
     def record_table(
         self, images: Sequence[Mapping[str, Any]], scores: Floats, decided: Decided, columns: Mapping[str, Any]
     ) -> pa.Table:
-        """`record_labels`: every concept of each record, surest first; the best image decides, the mean informs.
+        """`record_labels`: every concept of each record, surest first; the best image decides, the mean informs. Of heads
+        with the same URI the strongest stands.
 
         All images of a record must be among `images`.
         """
@@ -164,7 +186,9 @@ class Judge:
         highest = scores[best, column]
         concept = np.argsort(-highest, axis=1, kind="stable")
         record = np.repeat(np.arange(len(records)), scores.shape[1])
-        flat = (record, concept.ravel())
+        stand = self._said_best(decided.verdicts[best, column], highest)[record, concept.ravel()]
+        record = record[stand]
+        flat = (record, concept.ravel()[stand])
         arrays = {
             "record_id": pa.array(list(records), pa.string()).take(pa.array(record)),
             **self._named(flat[1], decided.verdicts[best, column][flat]),

@@ -1,5 +1,6 @@
 """From scores to label rows: ranks, decisions of one model under one policy, and many pictures of one record."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,30 @@ def test_of_equal_scores_of_a_record_the_stronger_decision_counts(vocabulary: Vo
     scores = np.array([[0.9, 0.0, 0.0]] * 2, dtype=np.float32)
     row = of.record_table(images, scores, of.decide(images, scores), COLUMNS).to_pylist()[0]
     assert (row["image_id"], row["decision"]) == ("free", "publish")
+
+
+def test_two_heads_that_are_one_concept_to_the_outside_make_one_label(vocabulary: Vocabulary) -> None:
+    twin = replace(vocabulary.by_slug["painting"], slug="material:painting")
+    both = replace(vocabulary, concepts=(*vocabulary.concepts, twin))
+    of = judge(both, slugs=("painting", "map", "material:painting"))
+    of = replace(of, rules=[*of.rules[:2], replace(of.rules[2], thresholds=Thresholds(0.95, 0.5))])
+    images = [IMAGE, IMAGE | {"record_id": "/1/b", "image_id": "i2"}]
+    # The stronger decision, and of equal ones the higher score.
+    scores = np.array([[0.85, 0.1, 0.9], [0.6, 0.1, 0.7]], dtype=np.float32)
+    labels = table(of, images, scores).to_pylist()
+    found = {(row["record_id"], row["label"]): row["decision"] for row in labels if row["label"] != "map"}
+    assert found == {("/1/a", "painting"): "publish", ("/1/b", "material:painting"): "review"}
+    rows = of.record_table(images, scores, of.decide(images, scores), COLUMNS).to_pylist()
+    assert [(row["record_id"], row["label"], row["decision"]) for row in rows if row["label"] != "map"] == [
+        ("/1/a", "painting", "publish"),
+        ("/1/b", "material:painting", "review"),
+    ]
+    keys = [(row["record_id"], row["concept_uri"]) for row in rows]
+    assert len(set(keys)) == len(keys) == 4
+    dropped = table(of, images, scores, dropped=True).to_pylist()
+    assert {row["why"] for row in dropped if (row["record_id"], row["label"]) == ("/1/a", "material:painting")} == {
+        "same_concept"
+    }
 
 
 def test_no_pictures_make_empty_tables(vocabulary: Vocabulary) -> None:
