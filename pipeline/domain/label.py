@@ -46,10 +46,11 @@ class Ceiling:
     why: str
 
 
-CROWDED = Ceiling(Decision.HIDDEN, "shared_picture")
-CEILINGS: Mapping[str, Ceiling] = {
-    str(most): Ceiling(most, "provider_limit") for most in (Decision.REVIEW, Decision.HIDDEN)
-}  # of institutions
+CROWDED = Ceiling(Decision.HIDDEN, Reason.SHARED_PICTURE)
+CEILINGS: Mapping[str, Ceiling] = {  # of institutions
+    "review": Ceiling(Decision.REVIEW, "provider_review"),
+    "hidden": Ceiling(Decision.HIDDEN, Reason.PROVIDER_HIDDEN),
+}
 
 
 def decide(
@@ -67,8 +68,11 @@ def decide(
     `rank` counts from 1 over the concepts of the image; `floor` and `top` bound the hidden labels.
     """
     found, why = _by_concept(score, rank, rule, floor=floor, top=top, rights_ok=rights_ok)
-    if ceiling is not None and found.strength > ceiling.most.strength:
-        return ceiling.most, ceiling.why
+    if ceiling is not None:
+        # What is hidden anyway is told so, too: with other reasons it may leave for platforms that show it to nobody.
+        is_kept = found is ceiling.most is Decision.HIDDEN
+        if is_kept or found.strength > ceiling.most.strength:
+            return ceiling.most, ceiling.why
     return found, why
 
 

@@ -48,6 +48,8 @@ class Reason(StrEnum):
     EXCLUDED = "excluded"  # the policy keeps the concept in the house
     NOT_ALLOWED = "not_allowed"  # the policy lets out only named concepts, and this is none of them
     BLOCKED_TERM = "blocked_term"  # the concept's label holds a word that the policy does not let out
+    SHARED_PICTURE = "shared_picture"  # the picture stands at more records than the policy lets pass
+    PROVIDER_HIDDEN = "provider_hidden"  # the policy keeps labels on the institution's records in the house
     HELD_BACK = "held_back"  # at the door: the policy of today, or a bound on the number of annotations
     WITHDRAWN = "withdrawn"  # a person took the statement back
     TAKEN_DOWN = "taken_down"  # the record was forgotten at somebody's wish and must not come back
@@ -58,7 +60,16 @@ class Reason(StrEnum):
 
 
 # Labels with these reasons leave for nobody: not as an annotation, not hidden, and not as a question to people.
-KEPT_IN_HOUSE = frozenset({Reason.EXCLUDED, Reason.NOT_ALLOWED, Reason.BLOCKED_TERM, Reason.RIGHTS_RESTRICTED})
+KEPT_IN_HOUSE = frozenset(
+    {
+        Reason.EXCLUDED,
+        Reason.NOT_ALLOWED,
+        Reason.BLOCKED_TERM,
+        Reason.RIGHTS_RESTRICTED,
+        Reason.SHARED_PICTURE,
+        Reason.PROVIDER_HIDDEN,
+    }
+)
 
 
 @dataclass(frozen=True)

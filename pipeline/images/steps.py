@@ -27,12 +27,12 @@ from pipeline.datasets.stage import (
 from pipeline.domain.identifiers import is_item, item_uri
 from pipeline.images.addresses import ALTERNATIVES, address_from_json, addresses_of
 from pipeline.images.fetch import Fetcher, Job, fingerprint_of
-from pipeline.images.near_duplicates import publish_near_duplicates
 from pipeline.images.pieces import Checkpoint, PieceWriter, forget_links, save_remembered_links
 from pipeline.images.placeholders import take_out_placeholders
 from pipeline.images.report import count_pictures, hosts_of_batches, providers_of
 from pipeline.images.shards import Spool
 from pipeline.imaging.memory import give_back_memory, keep_buffers
+from pipeline.index.near_duplicates import publish_near_duplicates
 from pipeline.quality.gates import check_failed_share, check_parts
 from pipeline.reporting.progress import Progress
 from pipeline.settings import Settings

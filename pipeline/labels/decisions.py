@@ -40,10 +40,12 @@ class _Cells:
 
 @dataclass(frozen=True)
 class Decided:
-    """Rank (from 1) and verdict (a place in the judge's verdicts) of every image and concept, both (n, c)."""
+    """Rank (from 1) and verdict (a place in the judge's verdicts) of every image and concept, both (n, c); and which images
+    (n, 1) are under a ceiling."""
 
     ranks: Places
     verdicts: Places
+    held: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Judge:
             )
             for head, concept in zip(bundle.heads, concepts, strict=True)
         ]
-        providers = {name: CEILINGS[most] for name, most in policy.most_by_provider.items()}
+        providers = {name: CEILINGS[most] for name, most in policy.provider_ceilings.items()}
         floor, top = settings.hidden_floor, settings.hidden_top
         return cls(concepts, rules, policy.publishable_rights, floor, top, crowded, providers)
 
@@ -109,9 +111,10 @@ class Judge:
         rights_ok = np.array([image["rights_category"] in self.rights for image in images], np.intp).reshape(-1, 1)
         concept = np.arange(scores.shape[1])[None, :]
         in_top = (ranks <= self.top).astype(np.intp)
-        verdicts = self._cells.places[concept, interval, in_top, rights_ok, self._ceilings(images)]
+        ceilings = self._ceilings(images)
+        verdicts = self._cells.places[concept, interval, in_top, rights_ok, ceilings]
         verdicts[~self._said_best(verdicts, scores)] = self._cells.verdicts.index(_SAID_ALREADY)
-        return Decided(ranks, verdicts)
+        return Decided(ranks, verdicts, ceilings > 0)
 
     def _said_best(self, verdicts: Places, scores: Floats) -> npt.NDArray[np.bool_]:
         """Which of (n, c) stand: of heads that are one concept to the outside the one with the strongest decision, then with
@@ -132,7 +135,7 @@ class Judge:
 
     def _ceilings(self, images: Sequence[Mapping[str, Any]]) -> Places:
         """Of each image (n, 1) the place of its lowest ceiling in `_CEILINGS`."""
-        named = [_CEILINGS.index(self.providers.get(image["provider"])) for image in images]
+        named = [_CEILINGS.index(self._of_institution(image)) for image in images]
         places = np.array(named, np.intp).reshape(-1, 1)
         if len(self.crowded):
             keys = keys_of_images(image["image_id"] for image in images)
@@ -199,12 +202,21 @@ class Judge:
         }
         return filled_table(RECORD_LABELS, arrays, columns)
 
+    def _of_institution(self, image: Mapping[str, Any]) -> Ceiling | None:
+        """By the institution's name where it is known, else by that of whoever has delivered the record."""
+        names = (image.get("institution", ""), image["provider"])
+        return next((self.providers[name] for name in names if name in self.providers), None)
+
     def _best_images(self, of: Places, scores: Floats, decided: Decided) -> Places:
-        """Images by record, and within a record for each concept (n, c) by score, decision and place: the best one is last."""
+        """Images by record, and within a record for each concept (n, c) by score, decision and place: the best one is last.
+
+        One under a ceiling, as a picture of many records is, is better than no other.
+        """
         strength = self._strengths[decided.verdicts]
         record = np.broadcast_to(of[:, None], scores.shape)
         first_wins = np.broadcast_to(-np.arange(len(of))[:, None], scores.shape)
-        return np.lexsort((first_wins, strength, scores, record), axis=0)
+        free = np.broadcast_to(~decided.held, scores.shape)
+        return np.lexsort((first_wins, strength, scores, free, record), axis=0)
 
     @cached_property
     def _strengths(self) -> Places:

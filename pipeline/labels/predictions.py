@@ -5,6 +5,7 @@ in which parts of it a picture is found: eight bytes of its id and a part, small
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,12 @@ def _matrix(lists: pa.ChunkedArray) -> npt.NDArray[Any]:
 def keys_of_images(image_ids: Iterable[str]) -> Keys:
     """By which a picture is found."""
     return np.fromiter((int(image_id[:_KEY_DIGITS], 16) for image_id in image_ids), np.uint64)
+
+
+def keys_of_records(record_ids: Iterable[str]) -> Keys:
+    """Eight bytes of each: enough to tell the records of a lake apart."""
+    digests = (blake2b(record_id.encode(), digest_size=8).digest() for record_id in record_ids)
+    return np.frombuffer(b"".join(digests), np.uint64)
 
 
 def _keys_of_batches(lake: Lake, batches: Sequence[Sequence[Part]]) -> tuple[Keys, list[int]]:

@@ -5,7 +5,6 @@ A new version of a model labels what its runs bring, and no more. This is how wh
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,8 @@ from pipeline.datasets.schemas import IMAGES, RECORDS
 from pipeline.datasets.stage import Counts, Result, outcomes_dataset, publish_stage
 from pipeline.domain.outcome import Outcome
 from pipeline.domain.scope import Scope, Selection
-from pipeline.labels.predictions import Keys, keys_of_images, known_keys
+from pipeline.index.near_duplicates import publish_near_duplicates
+from pipeline.labels.predictions import Keys, keys_of_images, keys_of_records, known_keys
 from pipeline.model.registry import bundle_in_force
 from pipeline.settings import Settings
 
@@ -54,13 +54,13 @@ def start_relabel(*, run_id: str, scope: Scope, budget: int, created_at: datetim
             tables = _rows_of(lake, run, other, name, chosen)
             parts[name].append(lake.write_part(run, name, len(parts[name]), tables, schema))
         records, images = records + len(chosen), images + parts["images"][-1].rows
-    _publish(lake, run, parts, records, images)
+    near = publish_near_duplicates(lake, run, parts["images"], bits=settings.near_duplicate_bits)
+    _publish(lake, run, parts, records, images, near)
     return run.key
 
 
-def _publish(lake: Lake, run: Run, parts: dict[str, list[Part]], records: int, images: int) -> None:
+def _publish(lake: Lake, run: Run, parts: dict[str, list[Part]], records: int, images: int, near: int) -> None:
     """The reports of the two stages that this run has no need of."""
-    lake.publish(run, "near_duplicates", [])
     harvested = Counts(records, records)
     harvested.extra["total_results"] = records
     publish_stage(
@@ -85,7 +85,7 @@ def _publish(lake: Lake, run: Run, parts: dict[str, list[Part]], records: int, i
         hosts={},
         providers={},
         placeholders=[],
-        near_duplicates=0,
+        near_duplicates=near,
     )
 
 
@@ -96,7 +96,7 @@ def _newest_last(lake: Lake) -> Iterator[tuple[Run, Keys]]:
     later, found = np.zeros(0, np.uint64), list[tuple[Run, Keys]]()
     for manifest in sorted(manifests, key=lambda one: (one["created_at"], one["run_id"]), reverse=True):
         run = lake.run(f"runs/run={manifest['run_id']}/run.json")
-        own = [_record_keys(batch["record_id"]) for batch in lake.rows(run, "images", ("record_id",))]
+        own = [keys_of_records(batch["record_id"].to_pylist()) for batch in lake.rows(run, "images", ("record_id",))]
         keys = np.setdiff1d(np.concatenate(own) if own else later[:0], later)
         later = np.union1d(later, keys)
         found.append((run, keys))
@@ -111,7 +111,9 @@ def _chosen(lake: Lake, other: Run, known: Keys, seen: Keys, scope: Scope, most:
         usable = batch.filter(pc.equal(batch["outcome"], str(Outcome.OK)))
         if scope.ids:
             usable = usable.filter(pc.is_in(usable["record_id"], value_set=asked))
-        new = ~np.isin(keys_of_images(usable["image_id"].to_pylist()), seen) & np.isin(_record_keys(usable["record_id"]), known)
+        new = ~np.isin(keys_of_images(usable["image_id"].to_pylist()), seen) & np.isin(
+            keys_of_records(usable["record_id"].to_pylist()), known
+        )
         for record_id in usable["record_id"].filter(pa.array(new)).to_pylist():
             if len(found) == most:
                 return list(found)
@@ -132,9 +134,3 @@ def _rows_of(lake: Lake, run: Run, other: Run, dataset: str, records: Sequence[s
             field = table.schema.field(place)
             table = table.set_column(place, field, pa.repeat(pa.scalar(value, field.type), table.num_rows))
         yield table
-
-
-def _record_keys(record_ids: pa.Array) -> Keys:
-    """Eight bytes of each: enough to tell the records of a lake apart."""
-    digests = (blake2b(record_id.encode(), digest_size=8).digest() for record_id in record_ids.to_pylist())
-    return np.frombuffer(b"".join(digests), np.uint64)

@@ -194,8 +194,11 @@ def _written(
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     # The vocabulary that names the concepts is today's, not that of the training.
     columns = bundle.columns() | {"vocabulary_version": vocabulary.version} | run.columns()
-    crowded = np.array(lake.read_json(key)["pictures"] if (key := batch.items["crowded"]) else [], np.uint64)
-    judge = Judge.of(bundle, vocabulary, load_policy(settings.policy_file), settings, crowded=crowded)
+    policy, key = load_policy(settings.policy_file), batch.items["crowded"]
+    crowded = np.array(lake.read_json(key)["pictures"] if key else [], np.uint64)
+    judge = Judge.of(bundle, vocabulary, policy, settings, crowded=crowded)
+    if policy.provider_ceilings:
+        images = _with_institutions(lake, run, images)
     raw = seen.raw([image["image_id"] for image in images])
     scores = bundle.calibrated(raw)
     decided = judge.decide(images, scores)
@@ -211,6 +214,16 @@ def _written(
     }
     schemas = {**SCHEMAS, "features": features_schema(bundle.embedding_width, len(bundle.heads))}
     return {name: [lake.write_part(run, name, batch.number, table, schemas[name])] for name, table in tables.items()}
+
+
+def _with_institutions(lake: Lake, run: Run, images: Rows) -> Rows:
+    """The images with the institution that their record comes from; `provider` may be an aggregator."""
+    wanted = pa.array({image["record_id"] for image in images}, pa.string())
+    found: dict[str, str] = {}
+    for batch in lake.rows(run, "records", ["record_id", "data_provider"]):
+        some = batch.filter(pc.is_in(batch["record_id"], value_set=wanted))
+        found |= dict(zip(some["record_id"].to_pylist(), some["data_provider"].to_pylist(), strict=True))
+    return [image | {"institution": found.get(image["record_id"], "")} for image in images]
 
 
 def _features(bundle: Bundle, images: Rows, seen: Seen, columns: Mapping[str, Any]) -> Iterator[pa.Table]:

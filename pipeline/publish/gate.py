@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pipeline.database.tombstones import Tombstones
+from pipeline.domain.label import Decision
 from pipeline.domain.outcome import Reason
 from pipeline.vocabulary import Policy, Vocabulary
 
@@ -33,6 +34,9 @@ class Gate:
             return f"{Reason.TAKEN_DOWN}: the record or its provider was forgotten"
         if (record_id, slug) in self.rejected:
             return f"{Reason.HELD_BACK}: people have rejected it"
+        ceilings = self.policy.provider_ceilings
+        if Decision.HIDDEN in (ceilings.get(of.data_provider), ceilings.get(of.provider)):
+            return f"{Reason.PROVIDER_HIDDEN}: labels on records of {of.data_provider or of.provider} stay in the house"
         if slug not in self._held:
             held = self.policy.held_back(self.vocabulary.by_slug[slug])
             self._held[slug] = f"{held[0]}: {held[1]}" if held else ""

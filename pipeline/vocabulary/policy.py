@@ -19,7 +19,7 @@ class Policy:
     """`allowed_concepts` None: all. `blocked_terms`: kind → language → words that no published label may hold.
 
     `most_per_record` bounds our annotations on one record, `most_per_provider` the new ones of one institution in one
-    run; None: no bound. `most_by_provider` is what labels on an institution's records may become at most: review or hidden.
+    run; None: no bound. `provider_ceilings` is what labels on an institution's records may become at most: review or hidden.
     Labels of a picture that stands at more records than `most_records_per_picture` stay hidden; None: no bound.
     """
 
@@ -30,7 +30,7 @@ class Policy:
     blocked_terms: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     most_per_record: int | None = None
     most_per_provider: int | None = None
-    most_by_provider: Mapping[str, str] = field(default_factory=dict)
+    provider_ceilings: Mapping[str, str] = field(default_factory=dict)
     most_records_per_picture: int | None = None
 
     def held_back(self, concept: Concept) -> tuple[Reason, str] | None:
@@ -61,7 +61,7 @@ def load_policy(path: Path) -> Policy:
             blocked_terms=_terms(value.get("blocked_terms") or {}),
             most_per_record=_bound(value, "most_per_record"),
             most_per_provider=_bound(value, "most_per_provider"),
-            most_by_provider=_by_provider(value.get("most_by_provider") or {}),
+            provider_ceilings=_by_provider(value.get("provider_ceilings") or {}),
             most_records_per_picture=_bound(value, "most_records_per_picture"),
         )
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -78,7 +78,7 @@ def _terms(value: Mapping[str, Any]) -> dict[str, dict[str, tuple[str, ...]]]:
 
 def _by_provider(value: Mapping[str, Any]) -> dict[str, str]:
     if wrong := {name: most for name, most in value.items() if most not in CEILINGS}:
-        raise ValueError(f"most_by_provider: {wrong} is none of {', '.join(CEILINGS)}")
+        raise ValueError(f"provider_ceilings: {wrong} is none of {', '.join(CEILINGS)}")
     return {str(name): most for name, most in value.items()}
 
 

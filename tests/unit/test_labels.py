@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.label import ConceptRule, Thresholds, decide
-from pipeline.domain.outcome import Reason
+from pipeline.domain.outcome import KEPT_IN_HOUSE, Reason
 from pipeline.errors import CriticalError
 from pipeline.labels.decisions import Judge
+from pipeline.labels.predictions import keys_of_images
 from pipeline.model.bundle import Bundle, ConceptHead
 from pipeline.settings import Settings
 from pipeline.vocabulary import Concept, Policy, Vocabulary, load_policy, load_vocabulary
@@ -126,17 +127,36 @@ def test_rights_outside_the_policy_hold_back_publication(vocabulary: Vocabulary,
 @pytest.mark.parametrize(
     ("most", "expected"),
     [
-        ("review", {"painting": ("review", "provider_limit"), "map": ("review", "review_threshold")}),
-        ("hidden", {"painting": ("hidden", "provider_limit"), "map": ("hidden", "provider_limit")}),
+        ("review", {"painting": ("review", "provider_review"), "map": ("review", "review_threshold")}),
+        ("hidden", {"painting": ("hidden", "provider_hidden"), "map": ("hidden", "provider_hidden")}),
     ],
 )
 def test_what_a_provider_s_labels_may_become_at_most_is_for_that_provider_alone(
     vocabulary: Vocabulary, most: str, expected: dict[str, tuple[str, str]]
 ) -> None:
-    limited = judge(vocabulary, Policy(frozenset(), frozenset(), OPEN, most_by_provider={"City Archive": most}))
+    limited = judge(vocabulary, Policy(frozenset(), frozenset(), OPEN, provider_ceilings={"City Archive": most}))
     held = decided(limited, 0.99, 0.6, 0.01, provider="City Archive")
     assert {name: held[name] for name in expected} == expected and held["house-style"] == ("drop", "below_floor")
     assert decided(limited, 0.99, 0.6, 0.01, provider="Museum")["painting"] == ("publish", "threshold")
+    # The institution counts, whoever has delivered the record.
+    aggregated = decided(limited, 0.99, 0.6, 0.01, provider="Museum", institution="City Archive")
+    assert aggregated["painting"] == expected["painting"]
+
+
+def test_hidden_labels_of_an_institution_or_of_a_shared_picture_leave_for_nobody(vocabulary: Vocabulary) -> None:
+    policy = Policy(frozenset(), frozenset(), OPEN, provider_ceilings={"City Archive": "hidden"})
+    found = decided(judge(vocabulary, policy), 0.3, 0.6, 0.99, provider="City Archive")
+    crowded = replace(judge(vocabulary), crowded=keys_of_images([IMAGE["image_id"]]))
+    for decision, why in (*found.values(), *decided(crowded, 0.3, 0.6, 0.99).values()):
+        assert decision == "hidden" and Reason(why) in KEPT_IN_HOUSE
+
+
+def test_a_record_s_own_picture_decides_before_one_of_many_records(vocabulary: Vocabulary) -> None:
+    images = [IMAGE, IMAGE | {"image_id": "ff" * 32}]
+    of = replace(judge(vocabulary), crowded=keys_of_images([IMAGE["image_id"]]))
+    scores = np.array([[0.95, 0.0, 0.0], [0.85, 0.0, 0.0]], dtype=np.float32)
+    row = of.record_table(images, scores, of.decide(images, scores), COLUMNS).to_pylist()[0]
+    assert (row["image_id"], row["decision"], row["why"]) == ("ff" * 32, "publish", "threshold")
 
 
 def test_a_vocabulary_that_has_lost_a_concept_of_the_model_stops_the_run(vocabulary: Vocabulary) -> None:

@@ -70,6 +70,8 @@ def test_the_shipped_lists_block_terms_in_all_languages_and_none_of_the_shipped_
         ("blocked_terms: [negro]", "policy.yaml"),
         ("most_per_record: many", "most_per_record: 'many'"),
         ("most_per_provider: -1", "most_per_provider: -1"),
+        ("most_records_per_picture: few", "most_records_per_picture: 'few'"),
+        ("provider_ceilings: {Museum: public}", "'Museum': 'public'} is none of review, hidden"),
     ],
 )
 def test_a_policy_that_cannot_be_meant_names_file_and_field(tmp_path: Path, line: str, words: str) -> None:
@@ -83,3 +85,4 @@ def test_what_a_policy_does_not_name_it_does_not_bound(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(FILE)
     policy = load_policy(tmp_path / "policy.yaml")
     assert (policy.allowed_concepts, policy.most_per_record, policy.most_per_provider) == (None, None, None)
+    assert (policy.most_records_per_picture, policy.provider_ceilings) == (None, {})
