@@ -118,13 +118,18 @@ def train(
     from pipeline.training.steps import train as train_model
 
     settings = Settings()
-    trained = train_model(collection, recipe, name, settings=settings, now=datetime.now(UTC), again=again, backbone=backbone)
     if report is not None:
-        from pipeline.training.evaluation_report import report_evaluation
+        report.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is said at once
+    trained = train_model(collection, recipe, name, settings=settings, now=datetime.now(UTC), again=again, backbone=backbone)
+    try:
+        show_trained(trained, out)
+    finally:  # a version that is refused has a report, too
+        if report is not None:
+            from pipeline.training.evaluation_report import report_held_out
 
-        report_evaluation(name, trained.bundle.version, collection, report, split=None, settings=settings)
-        out.print(f"the evaluation is {report / 'index.html'}", highlight=False, soft_wrap=True)
-    show_trained(trained, out)
+            written = report_held_out(name, trained.bundle.version, collection, report, settings=settings)
+            where = f"the evaluation is {report / 'index.html'}" if written else "no picture is held out to be evaluated"
+            out.print(where, highlight=False, soft_wrap=True)
     if engines and not trained.known:
         from pipeline.training.serving import choose_engine
 

@@ -161,7 +161,9 @@ def evaluate(
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1) + "\n")
     table = Table(
-        "figure", "value", title=f"{figures['model']} on {figures['n_images']:,} pictures of split {figures['split']}"
+        "figure",
+        "value",
+        title=f"{figures['model']} by {figures['engine']} on {figures['n_images']:,} pictures of split {figures['split']}",
     )
     for key, words in _SHOWN.items():
         value = figures[key]

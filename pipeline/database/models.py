@@ -10,13 +10,14 @@ from sqlalchemy.exc import IntegrityError
 from pipeline.database.tables import model_versions
 from pipeline.errors import CriticalError
 
+_TRIES = 100  # of which each fails only because somebody else has a number
 UNFINISHED, REGISTERED, RELEASED, RETIRED = "unfinished", "registered", "released", "retired"
 
 
 def reserve(engine: Engine, name: str, now: datetime) -> int:
     """A version's number, 1 for a new name, else the newest + 1: nobody else gets it, whatever becomes of it."""
     nothing = {"bundle_key": "", "sha256": "", "dataset_id": "", "metrics": {}}
-    while True:
+    for _ in range(_TRIES):
         with engine.connect() as connection:
             newest = connection.scalar(select(func.max(model_versions.c.version)).where(model_versions.c.name == name))
         version = (newest or 0) + 1
@@ -27,6 +28,7 @@ def reserve(engine: Engine, name: str, now: datetime) -> int:
         except IntegrityError:  # somebody was quicker
             continue
         return version
+    raise CriticalError(f"no number could be had for a version of {name!r} in {_TRIES} tries; start again")
 
 
 def register(
@@ -41,9 +43,8 @@ def register(
     now: datetime,
     gate: Mapping[str, Any] | None = None,
 ) -> None:
-    """Make a reserved number a version; its bundle must lie in the store already. From here only its status changes.
-
-    Raises CriticalError when the version is registered already.
+    """Make a number a version, usually one that was reserved; its bundle must lie in the store already. From here only its
+    status changes. Raises CriticalError when the version is registered already.
     """
     values = {
         "name": name,
@@ -113,7 +114,8 @@ def find(engine: Engine, name: str, version: int | None = None) -> RowMapping | 
 
 
 def versions(engine: Engine, name: str | None = None) -> list[RowMapping]:
-    """All versions, of one name or of all, oldest first."""
-    query = select(model_versions).order_by(model_versions.c.name, model_versions.c.version)
+    """All versions, of one name or of all, oldest first; a number that was only reserved is none."""
+    finished = select(model_versions).where(model_versions.c.status != UNFINISHED)
+    query = finished.order_by(model_versions.c.name, model_versions.c.version)
     with engine.connect() as connection:
         return list(connection.execute(query.where(model_versions.c.name == name) if name else query).mappings())

@@ -145,8 +145,8 @@ def joined(name: str, side_px: int, trunk: Any, branches: Sequence[Any], *, mirr
     )
 
 
-def with_narrow_embedding(network: Any, embeddings: npt.NDArray[np.float32], width: int) -> Any:
-    """The network with an embedding of the first `width` principal components of training pictures' (n, more).
+def with_narrow_embedding(network: Any, embeddings: npt.NDArray[np.float32], width: int) -> tuple[Any, npt.NDArray[np.float32]]:
+    """The network with an embedding of the first `width` principal components of training pictures' (n, more), and theirs.
 
     The projection is a layer of it: whatever runs the network gives the narrow embedding.
     """
@@ -157,8 +157,9 @@ def with_narrow_embedding(network: Any, embeddings: npt.NDArray[np.float32], wid
     projection = k.layers.Dense(width, dtype="float32", name="principal_components")
     narrow = projection(network.output["embedding"])
     kernel = found.components_.T.astype(np.float32)
-    projection.set_weights([kernel, -found.mean_.astype(np.float32) @ kernel])
-    return k.Model(network.input, {"scores": network.output["scores"], "embedding": narrow})
+    bias = -found.mean_.astype(np.float32) @ kernel
+    projection.set_weights([kernel, bias])
+    return k.Model(network.input, {"scores": network.output["scores"], "embedding": narrow}), embeddings @ kernel + bias
 
 
 def with_heads(backbone: Any, heads: LinearHeads | KernelHeads) -> Any:

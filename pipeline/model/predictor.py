@@ -33,14 +33,21 @@ class Predictor:
     """Holds one loaded network; make it inside the task that uses it. `engine` is the name of what runs it."""
 
     def __init__(
-        self, store: ObjectStore, bundle: Bundle, *, at_once: int = 32, engine: str = KERAS, device: str = "any"
+        self,
+        store: ObjectStore,
+        bundle: Bundle,
+        *,
+        at_once: int = 32,
+        engine: str = KERAS,
+        device: str = "any",
+        to_measure: bool = False,
     ) -> None:
-        """`at_once`: how many pictures the network looks at together, always. `engine`, `device`, errors as `open_engine`."""
+        """`at_once`: how many pictures the network looks at together, always. The others, and errors, as `open_engine`."""
         self.bundle = bundle
         self._store = store
         self._at_once = at_once
         self.engine, _ = serving(store, bundle, engine, device)
-        self._engine = open_engine(store, bundle, self.engine, at_once, device)
+        self._engine = open_engine(store, bundle, self.engine, at_once, device, to_measure=to_measure)
 
     @cached_property
     def network(self) -> Any:

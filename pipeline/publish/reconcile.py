@@ -61,7 +61,8 @@ class Reconciliation:
 def reconcile(*, repair: bool, now: datetime, settings: Settings) -> Reconciliation:
     """Compare the ledger with all annotations of our account at Europeana; with `repair` make both say the same.
 
-    What was found is kept for the run reports that follow. Raises what the client raises; another start begins anew.
+    The counts are kept for the run reports that follow, without records. Raises what the client raises; another start
+    begins anew.
     """
     engine, client = connect(settings), AnnotationClient(settings)
     target, found = europeana.target_name(settings), Reconciliation(repair)
@@ -79,7 +80,8 @@ def reconcile(*, repair: bool, now: datetime, settings: Settings) -> Reconciliat
             for uri in sorted(set(uris) - ledger.of_remote(engine, target, uris)):
                 _strange(engine, client, target, uri, found, now)
             progress.advance(len(group))
-    open_lake(settings).write_json(RECONCILIATION, {"target": target, "at": now.isoformat(), **found.to_json()})
+    counts = {name: value for name, value in found.to_json().items() if name != "samples"}
+    open_lake(settings).write_json(RECONCILIATION, {"target": target, "at": now.isoformat(), **counts})
     return found
 
 

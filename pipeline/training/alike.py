@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.errors import CriticalError
 from pipeline.imaging.look import sketch_distance
 from pipeline.index.near_hashes import near_pairs, says_enough
-from pipeline.training.dataset import LabelledImages
+from pipeline.training.dataset import FEWEST_EXAMPLES, LabelledImages
+from pipeline.training.splits import Example, belonging
 
 SAME_LOOK = 12.0  # grey levels between two sketches, at most, for pictures whose hashes are close
 Look = tuple[str, str]  # perceptual hash and sketch, both in hex
@@ -26,15 +28,26 @@ def alike(looks: Sequence[Look], bits: int) -> Iterator[tuple[int, int]]:
 def nothing_held_out_is_learned(images: LabelledImages, bits: int) -> tuple[LabelledImages, tuple[str, ...]]:
     """The pictures, those of `train` with unknown labels that belong to a held-out one, and the records of these.
 
-    A picture belongs to one of its group, where the data have several groups, or to one that looks nearly the same.
+    A picture belongs to those of its group, where the data have several groups, to those that look nearly the same, and to
+    what these belong to. Concepts that too few pictures are left of go. Raises CriticalError when all do.
     """
+    several = len(set(images.groups)) > 1
+    examples = [
+        Example(f"{place}|{record_id}", frozenset([str(group)] if several and group else ()), "", frozenset())
+        for place, (record_id, group) in enumerate(zip(images.record_ids, images.groups, strict=True))
+    ]
+    names = np.array(belonging(examples, alike(images.looks, bits)))
     training = images.splits == "train"
-    leaks = np.zeros(len(training), bool)
-    if len(set(images.groups)) > 1:
-        leaks |= training & np.isin(images.groups, images.groups[~training]) & (images.groups != "")
-    for one, other in alike(images.looks, bits):
-        if training[one] != training[other]:
-            leaks[one if training[one] else other] = True
+    leaks = training & np.isin(names, names[~training])
     truth = images.truth.copy()
     truth[leaks] = -1
-    return replace(images, truth=truth), tuple(images.record_ids[place] for place in np.flatnonzero(leaks))
+    left = (truth[training] == 1).sum(axis=0) >= FEWEST_EXAMPLES
+    if not left.any():
+        raise CriticalError(
+            f"{leaks.sum():,} of {training.sum():,} training pictures belong to held-out ones, by their group or their look, "
+            "and too few are left to learn from. A group is what must not be parted, as the pictures of one object: check "
+            "the columns group and split"
+        )
+    slugs = tuple(slug for slug, kept in zip(images.slugs, left, strict=True) if kept)
+    records = tuple(images.record_ids[place] for place in np.flatnonzero(leaks))
+    return replace(images, slugs=slugs, truth=truth[:, left]), records

@@ -10,7 +10,7 @@ from pipeline.database import connect, models
 from pipeline.errors import CriticalError
 from pipeline.settings import Settings
 from pipeline.training.assemble import build_dataset
-from pipeline.training.evaluation_report import report_evaluation
+from pipeline.training.evaluation_report import report_held_out
 from pipeline.training.noise_report import report_noise
 from pipeline.training.serving import choose_engine
 from pipeline.training.steps import train
@@ -43,26 +43,27 @@ def report_noise_of_form(*, collection: str, form: Mapping[str, Any], run_id: st
 
 
 def train_from_form(*, collection: str, form: Mapping[str, Any], now: datetime, settings: Settings) -> dict[str, Any]:
-    """Train, register, release if the gate lets it pass: {name, version, released, refusal}."""
+    """Train, register, release if the gate lets it pass: {name, version, released, known, refusal}."""
     trained = train(Path(collection), form["recipe"], form["name"], settings=settings, now=now, again=form["again"])
     bundle, verdict = trained.bundle, trained.verdict
     refusal = models.refusal(bundle.name, bundle.version, verdict.reasons) if verdict and not verdict.allowed else ""
-    return {"name": bundle.name, "version": bundle.version, "released": trained.released, "refusal": refusal}
+    found = {"name": bundle.name, "version": bundle.version, "released": trained.released, "known": trained.known}
+    return {**found, "refusal": refusal}
 
 
 def follow_up(*, collection: str, form: Mapping[str, Any], trained: Mapping[str, Any], settings: Settings) -> dict[str, str]:
     """What the form wants beside the version: {evaluation: folder of its page, engine: what will serve, or why not}."""
     done = {"evaluation": "not wanted", "engine": "not wanted"}
     name, version = trained["name"], trained["version"]
-    if form["engines"] and trained["released"]:
+    if form["engines"] and trained["released"] and not trained["known"]:
         try:
             done["engine"] = choose_engine(name, version, Path(collection), settings=settings)[1].tried.chosen
         except CriticalError as problem:  # the version is in force all the same, and Keras serves
             done["engine"] = f"keras, others were not tried: {problem}"
     if form["evaluation"]:
         folder = settings.var_dir / "evaluations" / f"{name}-{version}"
-        report_evaluation(name, version, Path(collection), folder, split=None, settings=settings)
-        done["evaluation"] = str(folder)
+        written = report_held_out(name, version, Path(collection), folder, settings=settings)
+        done["evaluation"] = str(folder) if written else "no picture is held out"
     return done
 
 

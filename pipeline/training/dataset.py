@@ -145,4 +145,4 @@ def _prepared(path: Path, rules: Rules, side_px: int) -> tuple[Pixels, tuple[str
     found = examine_here(path.read_bytes(), rules)
     if found.jpeg is None:
         return None
-    return network_input(decode_derivative(found.jpeg), side_px), (found.perceptual_hash or "", found.sketch or "")
+    return network_input(decode_derivative(found.jpeg), side_px), (str(found.perceptual_hash), str(found.sketch))

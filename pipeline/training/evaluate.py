@@ -102,7 +102,7 @@ def evaluated_model(
     images = load(rows)
     if images is None:
         raise CriticalError(f"{collection_dir}: no readable picture among its rows of split {chosen!r}")
-    predictor = Predictor(store, bundle, engine=engine)
+    predictor = Predictor(store, bundle, engine=engine, to_measure=True)
     raw, scores = predict_both(predictor, images)
     part = _part(bundle, scores, images.truth)
     sides = _sides(images.splits, part)
@@ -115,7 +115,7 @@ def evaluated_model(
     kept = [by_id[record_id] for record_id in images.record_ids]
     figures = {
         "model": f"{bundle.name}@{bundle.version}",
-        "engine": engine,
+        "engine": predictor.engine,
         "collection": str(collection_dir),
         "split": chosen,
         **judge(bundle, scores, images.truth, vocabulary, raw=raw),

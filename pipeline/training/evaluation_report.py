@@ -12,6 +12,7 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
+from pipeline.collection import read_collection
 from pipeline.model.engines.kinds import KERAS
 from pipeline.model.examples import Examples, Neighbour, load_examples, nearest
 from pipeline.model.predictor import Predictor
@@ -20,6 +21,7 @@ from pipeline.settings import Settings
 from pipeline.training.dataset import LabelledImages
 from pipeline.training.evaluate import Evaluated, Floats, evaluated_model
 
+HELD_OUT = ("test", "unseen")
 EXPLAINED = 20  # pictures of each split, evenly over it
 NEAREST = 3  # training pictures that are named for each
 PROVIDERS_SHOWN = 60  # on the page; the JSON has all of them
@@ -66,6 +68,15 @@ def report_evaluation(
         render(evaluated, collection_dir.resolve().name, _explained(evaluated)), encoding="utf-8"
     )
     return evaluated.figures
+
+
+def report_held_out(name: str, version: int, collection_dir: Path, folder: Path, *, settings: Settings) -> bool:
+    """`report_evaluation` of a version on the rows that it was not trained on; False where there are none."""
+    splits = {row.split for row in read_collection(collection_dir).rows if row.image_file}
+    split = next((one for one in HELD_OUT if one in splits), None)
+    if split is not None:
+        report_evaluation(name, version, collection_dir, folder, split=split, settings=settings)
+    return split is not None
 
 
 def render(evaluated: Evaluated, collection: str, maps: Mapping[str, Sequence[dict[str, Any]]] | None = None) -> str:

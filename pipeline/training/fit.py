@@ -96,19 +96,20 @@ def _numbered(folds: Folds) -> Rows:
 
 
 def _fit_small(train: LabelledImages, folds: Folds, recipe: Recipe, settings: Settings, resumed_in: Path | None) -> Fitted:
-    out_of_fold, nothing = np.zeros(train.truth.shape), np.zeros(0, np.intp)
-    epochs: list[Epoch] = []
+    out_of_fold, epochs = np.zeros(train.truth.shape), list[Epoch]()
     with Progress("training", "epochs", settings=settings, total=recipe.epochs * (len(folds) + 1)) as progress:
-        for number, (fitted_on, scored) in enumerate([*folds, (np.arange(len(train.pixels)), nothing)]):
+        for number, fitted_on in enumerate([*(rows for rows, _ in folds), np.arange(len(train.pixels))]):
             kept = resumed_in / f"small-{number}.npz" if resumed_in else None
-            network, own = _train(train, fitted_on, scored, recipe, number, kept, progress)
-            out_of_fold[scored] = _scores(network, train.pixels, scored, recipe.batch_size)
+            network, own = _train(train, fitted_on, recipe, number, kept, progress)
             epochs += own
+            if number < len(folds):
+                scored = folds[number][1]
+                out_of_fold[scored] = _scores(network, train.pixels, scored, recipe.batch_size)
     return Fitted(network, out_of_fold, _numbered(folds), epochs)
 
 
 def _train(
-    train: LabelledImages, fitted_on: Rows, scored: Rows, recipe: Recipe, number: int, kept: Path | None, progress: Progress
+    train: LabelledImages, fitted_on: Rows, recipe: Recipe, number: int, kept: Path | None, progress: Progress
 ) -> tuple[Any, Sequence[Epoch]]:
     """A network and its epochs; how far it is lies in `kept`."""
     k = keras()

@@ -21,6 +21,7 @@ KINDS = {
     "frozen": _OF_ALL | _OF_FROZEN,
     "transfer": _OF_ALL | _OF_TRANSFER,
 }
+FEWEST_FOLDS = 3  # to end early
 LOSSES = ("crossentropy", "focal", "asymmetric")
 OPTIMIZERS = ("adamw", "rmsprop", "sgd")
 POOLINGS = ("average", "maximum", "flatten")
@@ -95,6 +96,11 @@ def load_recipe(folder: Path, name: str) -> Recipe:
             raise CriticalError(f"{path}: {field} {value!r} is not one of {', '.join(allowed)}")
     if idle := sorted(said.keys() - KINDS[recipe.kind]):
         raise CriticalError(f"{path}: a recipe of kind {recipe.kind} makes no use of {', '.join(idle)}; remove it")
+    if recipe.patience and recipe.folds < FEWEST_FOLDS:
+        raise CriticalError(
+            f"{path}: patience takes {FEWEST_FOLDS} folds, to learn from, to choose the epoch by, to judge on; there are "
+            f"{recipe.folds}"
+        )
     if bool(recipe.backbone) != (recipe.kind != "scratch"):
         raise CriticalError(f"{path}: kind {recipe.kind} goes {'with' if recipe.kind != 'scratch' else 'without'} a backbone")
     return recipe

@@ -37,7 +37,7 @@ def most_held_out(splits: Iterable[str]) -> str:
     return min(splits, key=_HELD_OUT_FIRST.index)
 
 
-def _clusters(examples: Sequence[Example], near: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+def belonging(examples: Sequence[Example], near: Iterable[tuple[int, int]]) -> tuple[str, ...]:
     """A name for each example: the same for those that share a group or the key, or that look nearly the same."""
     parent = list(range(len(examples)))
 
@@ -70,7 +70,7 @@ def draw_splits(examples: Sequence[Example], near: Iterable[tuple[int, int]], *,
         unseen = ""
     elif unseen is None:
         unseen = "" if said - {""} else unseen_provider(examples)
-    clusters = _clusters(examples, near)
+    clusters = belonging(examples, near)
     wanted = [UNSEEN if unseen and example.provider == unseen else example.split for example in examples]
     never_seen = {example.provider for example, split in zip(examples, wanted, strict=True) if split == UNSEEN}
     of_cluster: dict[str, set[str]] = defaultdict(set)

@@ -18,8 +18,9 @@ from pipeline.training.curves import Epoch
 class State:
     """A network's variables after its last whole epoch, in a file (None: nowhere), and the best ones by held-out loss."""
 
-    def __init__(self, learner: Any, path: Path | None) -> None:
-        self._learner, self._path = learner, path
+    def __init__(self, learner: Any, path: Path | None, *, keeps_best: bool = False) -> None:
+        """`keeps_best`: the variables of the epoch with the lowest held-out loss, too."""
+        self._learner, self._path, self._keeps_best = learner, path, keeps_best
         self.epochs: list[Epoch] = []
         self._best: list[npt.NDArray[Any]] | None = None
         self.restored = path is not None and path.is_file()
@@ -37,7 +38,7 @@ class State:
     def ended(self, epoch: Epoch) -> None:
         """An epoch has come to its end: from here a killed training goes on."""
         now = self._values(self._variables)
-        if _loss(epoch) < min(map(_loss, self.epochs), default=math.inf):
+        if self._keeps_best and _loss(epoch) < min(map(_loss, self.epochs), default=math.inf):
             self._best = now[: len(self._learner.variables)]
         self.epochs.append(epoch)
         if self._path is not None:

@@ -56,6 +56,7 @@ _SETTINGS = (
     "review_precision",
     "precision_confidence",
     "features_width",
+    "near_duplicate_bits",
     "derivative_side_px",
     "derivative_quality",
     "image_min_side_px",
@@ -112,35 +113,61 @@ def train(
             settings.fingerprint(*_SETTINGS)[:8],
         )
     )
+    # Another start of the same training goes on where this one is cut off.
+    made_by = f"{name}|{dataset_id}|{PREPROCESSING_VERSION}|{keras().__version__}"
+    unfinished = settings.var_dir / "training" / hashlib.sha256(made_by.encode()).hexdigest()[:16]
     if not again and (known := _released(engine, store, name, dataset_id)):
         log.info("model_known", name=name, version=known.version)
+        shutil.rmtree(unfinished, ignore_errors=True)
         return Trained(known, known=True)
+    images = _learnable(collection, vocabulary, recipe, settings)
+    learned_from = images.split("train")
+    fitted = _narrowed(fit(learned_from, recipe, settings, resumed_in=unfinished), learned_from, recipe, settings)
+    check_sound(fitted.network, concepts=len(images.slugs), side_px=recipe.side_px, preprocessing_version=PREPROCESSING_VERSION)
+    version = models.reserve(engine, name, now)
+    bundle = _stored(store, learned_from, fitted, recipe, name, version, dataset_id, vocabulary, settings)
+    trained = _registered(engine, store, bundle, images, fitted, collection, vocabulary, settings, now)
+    if trained.released:
+        models.release(engine, name, version)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    return trained
+
+
+def _learnable(collection: Collection, vocabulary: Vocabulary, recipe: Recipe, settings: Settings) -> LabelledImages:
+    """The collection's pictures; of those that would leak what is held out the labels are unknown."""
+    if (width := settings.features_width) and width > (count := sum(row.split == "train" for row in collection.rows)):
+        raise CriticalError(f"FEATURES_WIDTH={width}: {count} training pictures give no more components")
     images = load_images(collection, vocabulary, side_px=recipe.side_px, settings=settings)
     images, leaks = nothing_held_out_is_learned(images, settings.near_duplicate_bits)
     if leaks:
         problem = "training pictures that belong to, or look like, held-out ones: nothing is learned from them"
         log.warning("leaks", count=len(leaks), examples=leaks[:3], problem=problem)
-    # Another start of the same training goes on where this one is cut off.
-    made_by = f"{name}|{dataset_id}|{PREPROCESSING_VERSION}|{keras().__version__}"
-    unfinished = settings.var_dir / "training" / hashlib.sha256(made_by.encode()).hexdigest()[:16]
-    learned_from = images.split("train")
-    fitted = _narrowed(fit(learned_from, recipe, settings, resumed_in=unfinished), learned_from, recipe, settings)
-    version = models.reserve(engine, name, now)
-    bundle = _stored(store, learned_from, fitted, recipe, name, version, dataset_id, vocabulary, settings)
-    predictor = Predictor(store, bundle)
+    return images
+
+
+def _registered(
+    engine: Engine,
+    store: ObjectStore,
+    bundle: Bundle,
+    images: LabelledImages,
+    fitted: Fitted,
+    collection: Collection,
+    vocabulary: Vocabulary,
+    settings: Settings,
+    now: datetime,
+) -> Trained:
+    """Measure what is stored, hold it against the version in force, and make it a version."""
+    learned_from, predictor = images.split("train"), Predictor(store, bundle)
     files = {row.record_id: row.image_file for row in collection.rows}
     embeddings = fitted.embeddings if fitted.embeddings is not None else predictor.predict(learned_from.pixels).embeddings
     keep_examples(store, bundle, embeddings, learned_from.record_ids, learned_from.truth, files)
     scored = scores_by_split(predictor, images)
     bundle = replace(bundle, metrics=_figures(scored) | {"cross_validated": _cross_validated(bundle, learned_from, fitted)})
-    old = _in_force(engine, store, name)
+    old = _in_force(engine, store, bundle.name)
     verdict = _verdict(scored, Predictor(store, old), collection, vocabulary, settings) if old is not None else None
     told = {slug: int((learned_from.truth[:, place] == 1).sum()) for place, slug in enumerate(learned_from.slugs)}
-    card = model_card(bundle, verdict, vocabulary, learned_from=told, data=_card_of(collection_dir))
+    card = model_card(bundle, verdict, vocabulary, learned_from=told, data=_card_of(collection.folder))
     _register(engine, store, bundle, card, verdict, now)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    if verdict is None or verdict.allowed:
-        models.release(engine, name, bundle.version)
     return Trained(bundle, verdict)
 
 
@@ -211,18 +238,17 @@ def _implied(slugs: Sequence[str], vocabulary: Vocabulary) -> tuple[tuple[int, i
 
 
 def _narrowed(fitted: Fitted, learned_from: LabelledImages, recipe: Recipe, settings: Settings) -> Fitted:
-    """With the embedding as narrow as FEATURES_WIDTH asks for; CriticalError when there are fewer pictures or components."""
+    """With the embedding as narrow as FEATURES_WIDTH asks for; as it is where it is no wider."""
     width, whole = settings.features_width, int(fitted.network.output["embedding"].shape[-1])
     if width is None or width >= whole:
         return fitted
-    if width > len(learned_from.pixels):
-        raise CriticalError(f"FEATURES_WIDTH={width}: {len(learned_from.pixels)} training pictures give no more components")
     embeddings = fitted.embeddings
     if embeddings is None:
         size = recipe.batch_size
         batches = (learned_from.pixels[at : at + size] for at in range(0, len(learned_from.pixels), size))
         embeddings = np.concatenate([np.asarray(fitted.network.predict_on_batch(one)["embedding"]) for one in batches])
-    return replace(fitted, network=with_narrow_embedding(fitted.network, embeddings, width), embeddings=None)
+    network, narrow = with_narrow_embedding(fitted.network, embeddings, width)
+    return replace(fitted, network=network, embeddings=narrow)
 
 
 def _card_of(folder: Path) -> str:
@@ -243,9 +269,6 @@ def _stored(
     settings: Settings,
 ) -> Bundle:
     """The network in the store, and the bundle that describes it, as yet without figures."""
-    check_sound(
-        fitted.network, concepts=len(train_split.slugs), side_px=recipe.side_px, preprocessing_version=PREPROCESSING_VERSION
-    )
     digest = save_network(store, bundle_folder(name, version), fitted.network)
     if fitted.epochs:
         store.put_bytes(f"{bundle_folder(name, version)}/curves.svg", curves_svg(fitted.epochs).encode())

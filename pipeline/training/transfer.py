@@ -23,14 +23,13 @@ from pipeline.settings import Settings
 from pipeline.training.curves import TUNING, Epoch
 from pipeline.training.heads import linear_heads
 from pipeline.training.losses import loss_on_logits, positive_weights
-from pipeline.training.recipes import Recipe
+from pipeline.training.recipes import FEWEST_FOLDS, Recipe
 from pipeline.training.sampling import changed, epoch_rows
 from pipeline.training.state import State, epochs_in
 
 Floats = npt.NDArray[np.float32]
 Truth = npt.NDArray[np.int8]
 Rows = npt.NDArray[np.intp]
-FEWEST_FOLDS = 3  # to end early: one to learn from, one to choose the epoch by, one to judge on
 _WARM_UP = 0.05  # share of the steps until the learning rate is at its height
 
 
@@ -61,7 +60,7 @@ def transfer(
     if recipe.patience and len(folds) < FEWEST_FOLDS:
         raise CriticalError(
             f"recipe {recipe.name!r} ends early by pictures that are neither learned from nor judged on: that needs "
-            f"pictures of {FEWEST_FOLDS} groups, and there are {len(folds)}"
+            f"{FEWEST_FOLDS} folds with groups of their own, and there are {len(folds)}"
         )
     if recipe.mixed_precision:
         k.mixed_precision.set_global_policy("mixed_float16")
@@ -261,7 +260,7 @@ class _Fits:
         loss = self._loss(fitted_on)
         learner.compile(optimizer=self._optimizer(recipe.learning_rate, steps=steps), loss=loss)
         learner.optimizer.build(learner.trainable_variables)
-        state = State(learner, self._kept(f"fold-{number}"))
+        state = State(learner, self._kept(f"fold-{number}"), keeps_best=bool(recipe.patience))
         if state.restored:
             progress.advance(_head_epochs(recipe) + len(state.epochs))
             self.epochs += epochs_in(self._kept(f"head-{number}"))

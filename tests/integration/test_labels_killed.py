@@ -29,7 +29,7 @@ from tests.integration.pictures import Command
 
 pytest.importorskip("openvino")
 
-PICTURES, PER_BATCH, SIDE, CONCEPTS = 240, 8, 32, 4
+PICTURES, PER_BATCH, SIDE, CONCEPTS = 240, 4, 32, 4
 KILLS = {"predicting": 14, "writing": 4, "publishing": 2}
 DATASETS = ("labels", "record_labels", "features", "score_histograms", "outcomes/stage=labels", "predictions")
 WITHIN_S = 60
@@ -120,7 +120,7 @@ class Task:
         while not moments[moment]() and command.process.is_alive():
             assert time.monotonic() < deadline, f"{moment} did not come within {WITHIN_S} s"
             time.sleep(0.001)
-        time.sleep(self._random.uniform(0, {"predicting": 0.3, "writing": 0.0, "publishing": 0.1}[moment]))
+        time.sleep(self._random.uniform(0, {"predicting": 0.1, "writing": 0.0, "publishing": 0.1}[moment]))
         return command.kill()
 
     def batches_done(self) -> int:

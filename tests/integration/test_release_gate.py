@@ -1,5 +1,6 @@
 """Training a worse model: it is registered, refused in words, released only over somebody's word, and rolled back."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pipeline.collection import read_collection
 from pipeline.database import connect, models
 from pipeline.errors import CriticalError
 from pipeline.settings import Settings
-from pipeline.training.by_form import dataset_of_form, overrule, report_noise_of_form, train_from_form
+from pipeline.training.by_form import dataset_of_form, follow_up, overrule, report_noise_of_form, train_from_form
 from tests.conftest import NOW
 
 WORSE = "kind: scratch\nside_px: 32\nwidth: 4\nepochs: 1\nbatch_size: 64\nlearning_rate: 0.0001\nfolds: 2\nseed: 7\n"
@@ -75,6 +76,13 @@ def test_the_form_of_the_dag_trains_and_a_refusal_is_overruled_only_with_a_reaso
     trained = train_from_form(collection=collection, form=form, now=NOW, settings=settings)
     assert (trained["name"], trained["version"], trained["released"]) == ("default", 2, False)
     assert "macro average precision falls" in trained["refusal"]
+    assert follow_up(collection=collection, form=form, trained=trained, settings=settings) == {
+        "evaluation": "not wanted", "engine": "not wanted",
+    }  # fmt: skip
+    wanted = form | {"evaluation": True, "engines": True}
+    done = follow_up(collection=collection, form=wanted, trained=trained, settings=settings)
+    assert done == {"evaluation": str(var / "evaluations/default-2"), "engine": "not wanted"}  # it is not in force
+    assert json.loads((var / "evaluations/default-2/figures.json").read_text())["split"] == "test"
     card = (var / "lake/models/default/2/card.md").read_text()
     assert "# Model default, version 2" in card and "Refused:" in card and "macro average precision falls" in card
     registered = models.find(connect(settings), "default", 2)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -30,7 +31,13 @@ QUICK = "kind: frozen\nbackbone: MobileNetV2\nweights: none\nside_px: 48\nbatch_
 
 def enrich(var: Path, *arguments: object) -> str:
     command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
-    environment = {**os.environ, "VAR_DIR": str(var), "RECIPES_DIR": str(var / "recipes"), "TARGET_PRECISION": "0.5"}
+    environment = {
+        **os.environ,
+        "VAR_DIR": str(var),
+        "RECIPES_DIR": str(var / "recipes"),
+        "TARGET_PRECISION": "0.5",
+        "FEATURES_WIDTH": "24",
+    }
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -46,12 +53,14 @@ def test_from_a_labelled_folder_to_a_released_measured_and_explained_model(small
     assert "<html" in (tmp_path / "noise" / "page.html").read_text()
     page = tmp_path / "report"
     trained = enrich(var, "train", "--collection", dataset, "--recipe", "tiny", "--name", "chain", "--report", page)
-    assert "version 1 is released" in trained and "chosen" in trained
+    assert "version 1 is released" in trained and "chosen" in trained and "the evaluation is" in trained
     assert "chain" in enrich(var, "model", "list")
     figures = tmp_path / "figures.json"
     enrich(var, "model", "evaluate", "--model", "chain@1", "--collection", dataset, "--json", figures)
     judged = json.loads(figures.read_text())
     version = json.loads((var / "lake/models/chain/1/bundle.json").read_text())
+    with np.load(var / "lake/models/chain/1/training.npz") as kept:
+        assert kept["embeddings"].shape[1] == version["embedding_width"] == 24
     assert judged["macro_ap"] == version["metrics"]["macro_ap"] > 0
     assert version["metrics"]["cross_validated"]["n_images"] > judged["n_images"]
     assert json.loads((page / "figures.json").read_text())["macro_ap"] == judged["macro_ap"]

@@ -1,8 +1,13 @@
 """Splits: what the data say holds, nothing that belongs together stands on two sides, and one provider is never seen."""
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import CriticalError
+from pipeline.training.alike import nothing_held_out_is_learned
+from pipeline.training.dataset import LabelledImages
 from pipeline.training.splits import Example, draw_splits, unseen_provider
 
 EXAMPLES = st.lists(
@@ -91,3 +96,57 @@ def test_a_near_duplicate_of_what_is_never_seen_is_left_out_when_its_own_provide
     assert drawn.splits[:4] == ("unseen",) * 4
     assert drawn.splits[4] == ""  # of a provider that is trained on
     assert set(drawn.splits[5:]) == {"train", "test"}
+
+
+# --- Splits that come with the data ---
+
+
+def labelled(rows: list[tuple[str, str, str]]) -> LabelledImages:
+    """Pictures of (split, group, hash); each has the first concept, every second one the other."""
+    truth = np.array([[1, number % 2] for number in range(len(rows))], np.int8)
+    names = tuple(f"/1/{number}" for number in range(len(rows)))
+    looks = tuple((look, "80" * 256) for _, _, look in rows)
+    pixels = np.zeros((len(rows), 1, 1, 3), np.uint8)
+    groups, splits = np.array([group for _, group, _ in rows]), np.array([split for split, _, _ in rows])
+    return LabelledImages(("coin", "map"), pixels, truth, groups, splits, names, looks)
+
+
+def look(number: int) -> str:
+    """Hashes that are far from each other."""
+    return f"{int(np.random.default_rng(number).integers(0, 2**62)):016x}"
+
+
+def test_training_pictures_that_belong_to_held_out_ones_teach_nothing() -> None:
+    rows = [("train", f"g{number}", look(number)) for number in range(30)]
+    rows[3] = ("train", "held", look(3))
+    rows[4] = ("train", "g4", look(99))  # looks as a held-out one does
+    rows[5] = ("train", "g4", look(5))  # belongs to that
+    rows += [("test", "held", look(98)), ("unseen", "other", look(99))]
+    images = labelled(rows)
+    found, leaks = nothing_held_out_is_learned(images, 3)
+    assert leaks == ("/1/3", "/1/4", "/1/5")
+    assert (found.truth[3:6] == -1).all()
+    others = [place for place in range(32) if place not in (3, 4, 5)]
+    np.testing.assert_array_equal(found.truth[others], images.truth[others])
+
+
+def test_of_many_copies_of_a_held_out_picture_none_is_learned() -> None:
+    rows = [("train", f"c{number}", look(1)) for number in range(40)]
+    rows += [("train", f"g{number}", look(100 + number)) for number in range(12)] + [("test", "held", look(1))]
+    _, leaks = nothing_held_out_is_learned(labelled(rows), 3)
+    assert leaks == tuple(f"/1/{number}" for number in range(40))
+
+
+def test_one_group_for_everything_says_nothing_and_two_that_are_on_both_sides_leave_nothing_to_learn() -> None:
+    sides = [("train" if number < 20 else "test", look(number)) for number in range(30)]
+    assert nothing_held_out_is_learned(labelled([(split, "all", one) for split, one in sides]), 3)[1] == ()
+    with pytest.raises(CriticalError, match="20 of 20 training pictures.*columns group and split"):
+        nothing_held_out_is_learned(labelled([(split, f"g{one[-1] > '7'}", one) for split, one in sides]), 3)
+
+
+def test_a_concept_that_too_few_pictures_are_left_of_is_not_trained() -> None:
+    rows = [("train", "held" if number % 2 else f"g{number}", look(number)) for number in range(20)] + [
+        ("test", "held", look(77))
+    ]
+    found, leaks = nothing_held_out_is_learned(labelled(rows), 3)
+    assert len(leaks) == 10 and found.slugs == ("coin",) and found.truth.shape == (21, 1)

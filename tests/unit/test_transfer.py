@@ -224,8 +224,9 @@ class Killed(Exception):
         (RECIPE, 4, 9),
         (replace(RECIPE, tune_from="", dense=4, head_epochs=2, folds=2), 3, 4),
         (replace(RECIPE, dense=4, head_epochs=2, epochs=2, folds=2), 6, 8),
+        (replace(RECIPE, learning_rate=0.3, optimizer="sgd", epochs=4, patience=4, networks=1), 3, 4),
     ],
-    ids=["tuning", "heads", "both"],
+    ids=["tuning", "heads", "both", "best"],
 )
 def test_a_training_that_was_killed_goes_on_and_ends_as_an_undisturbed_one(
     pictures: LabelledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, after: int, epochs: int
@@ -247,7 +248,7 @@ def test_a_training_that_was_killed_goes_on_and_ends_as_an_undisturbed_one(
     monkeypatch.setattr(transfer.State, "ended", lambda self, epoch: (done.append(epoch), ended(self, epoch)))
     again = fit(pictures, recipe, settings(), resumed_in=tmp_path)
     assert len(done) == epochs - after, "epochs that were done are not done again"
-    assert again.out_of_fold == pytest.approx(undisturbed.out_of_fold, abs=1e-5)
+    np.testing.assert_allclose(again.out_of_fold, undisturbed.out_of_fold, atol=1e-5)
     assert [replace(one, loss=0, held_out_loss=0) for one in again.epochs] == [
         replace(one, loss=0, held_out_loss=0) for one in undisturbed.epochs
     ]
@@ -325,7 +326,7 @@ def test_the_epoch_is_chosen_by_pictures_that_are_neither_learned_from_nor_judge
     for number, (fitted_on, watched) in enumerate(seen):
         sides = [set(pictures.groups[rows]) for rows in (fitted_on, watched, fitted.folds == number)]
         assert all(sides) and not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
-    with pytest.raises(CriticalError, match="needs pictures of 3 groups"):
+    with pytest.raises(CriticalError, match="needs 3 folds with groups of their own, and there are 2"):
         fit(pictures, replace(RECIPE, epochs=1, patience=1, folds=2), settings())
 
 
@@ -464,13 +465,14 @@ def test_a_narrow_embedding_keeps_which_pictures_are_alike_and_no_score_changes(
     recipe = replace(RECIPE, kind="frozen", layers=("middle",), tune_from="", landmarks=20)
     fitted = fit(pictures, recipe, settings())
     assert fitted.embeddings is not None and fitted.embeddings.shape == (60, 8)
-    narrow = networks.with_narrow_embedding(fitted.network, fitted.embeddings, 5)
+    narrow, of_training = networks.with_narrow_embedding(fitted.network, fitted.embeddings, 5)
     before, after = (
         {name: np.asarray(values) for name, values in network.predict_on_batch(pictures.pixels).items()}
         for network in (fitted.network, narrow)
     )
     assert after["embedding"].shape == (60, 5) and after["scores"] == pytest.approx(before["scores"], abs=1e-6)
     assert after["embedding"].mean(axis=0) == pytest.approx(np.zeros(5), abs=1e-3)
+    assert after["embedding"] == pytest.approx(of_training, abs=1e-3)
 
     def distances(of: Any) -> Any:
         return ((of[:, None] - of[None]) ** 2).sum(axis=2)

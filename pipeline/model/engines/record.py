@@ -70,12 +70,14 @@ def save_tried(store: ObjectStore, bundle: Bundle, tried: Tried) -> str:
     return key
 
 
-def open_engine(store: ObjectStore, bundle: Bundle, name: str, at_once: int, device: str = "any") -> Engine:
+def open_engine(
+    store: ObjectStore, bundle: Bundle, name: str, at_once: int, device: str = "any", *, to_measure: bool = False
+) -> Engine:
     """The engine of this name for `at_once` pictures; `auto` is the one that was chosen for the version, else Keras.
 
-    `device`: with `gpu` only engines that use one. Raises CriticalError that says what to do when the engine is unknown or
-    for CPUs alone, its library is absent, it was not tried on this version, it does not agree with Keras, or its file is not
-    the one that was tried.
+    `device`: with `gpu` only engines that use one. `to_measure`: also one that does not agree.
+    Raises CriticalError that says what to do when the engine is unknown or for CPUs alone, its library is absent, it was not
+    tried on this version, it does not agree with Keras, or its file is not the one that was tried.
     """
     name, tried = serving(store, bundle, name, device)
     if name == KERAS:
@@ -92,7 +94,7 @@ def open_engine(store: ObjectStore, bundle: Bundle, name: str, at_once: int, dev
         raise CriticalError(
             f"engine {name} was not tried on model {bundle.name} {bundle.version}; do so with: {_command(bundle)}"
         )
-    if not (trial := tried.trials[name]).agrees:
+    if not (trial := tried.trials[name]).agrees and not to_measure:
         raise CriticalError(
             f"engine {name} decides as Keras does in {trial.equal_decisions:.2%} of all cases on model {bundle.name} "
             f"{bundle.version} and {trial.equal_of_said:.1%} of those that either publishes or reviews; {kind.least_equal:.1%} "
