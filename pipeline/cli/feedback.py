@@ -205,6 +205,30 @@ def sample_labels(
     out.print(f"{file}: {len(chosen):,} labels for {target}; docs/feedback.md says how to hand it over", soft_wrap=True)
 
 
+@feedback.command("ask")
+def ask_people(
+    run: Annotated[str, typer.Option(help="The run whose labels are asked about, by its key.")],
+    campaign: Annotated[str, typer.Option(help="A campaign of WITH, which must be there.")],
+    budget: Annotated[int, typer.Option(min=1, help="So many labels at most.")],
+    seed: Annotated[int, typer.Option(help="Decides what is drawn at random.")] = 1,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this the command only says what it would do.")] = False,
+) -> None:
+    """Choose labels as `enrich feedback sample` does, and put them to the vote in a campaign of WITH, each once.
+
+    Example:  enrich feedback ask --run runs/run=night/run.json --campaign fifties --budget 500 --yes
+    """
+    from pipeline.feedback.ask import SHOWN, ask
+
+    asked = ask(run, campaign, budget=budget, seed=seed, settings=Settings(), dry_run=not yes)
+    out.print(f"{asked.chosen:,} labels are chosen; {asked.there:,} of them are in the campaign {campaign} already")
+    if not yes:
+        out.print(f"{asked.chosen - asked.there:,} would be imported; nothing is done without --yes")
+        return
+    out.print(f"{asked.imported:,} are imported, {asked.refused:,} refused, {len(asked.missing):,} are not there afterwards")
+    for record, body in asked.missing[:SHOWN]:
+        out.print(f"  {record} {body}", highlight=False, soft_wrap=True)
+
+
 @feedback.command("withdraw")
 def withdraw(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this the command only says what it would do.")] = False,

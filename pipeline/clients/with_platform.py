@@ -1,9 +1,12 @@
 """WITH / CrowdHeritage: login, collections and their records, single annotations (WITH contract §1.2, §2.5–2.7, §3.3)."""
 
+import csv
+import io
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from pipeline.clients.http import ApiSession, error_text, parsed
 from pipeline.clients.metering import Metering
@@ -17,6 +20,8 @@ IDS_PER_IMPORT = 5_000
 # An import gives no sign when it is done (§2.5): a collection that has not grown for so long counts as full.
 QUIET_S = 3.0
 LONGEST_IMPORT_S = 600.0
+BEGINS_WITHIN_S = 10.0  # after a lost reply: until an import is on the campaign's list
+THESAURUS_VERSION = "1"
 
 
 class WithClient:
@@ -124,6 +129,108 @@ class WithClient:
             if self._is_there(db_id, generator):
                 raise TransientError(f"WITH still has the annotation {db_id}")
 
+    def has_campaign(self, name: str) -> bool:
+        """Is there a campaign of this name?"""
+        return self._campaign(name) is not None
+
+    def campaign_tags(self, name: str) -> set[tuple[str, str]]:
+        """(record, body URI) of all tags of a campaign, published or not, as its export has them (§3.7).
+
+        Raises CriticalError where the platform cannot export the campaign.
+        """
+        form = {"campaignName": name, "europeanaModelExport": "false", "filterForPublish": "false"}
+        reply = self._api.request("GET", "/annotation/exportCampaignAnnotations", params=form)
+        value = parsed(reply)
+        if not reply.ok or value is None or not isinstance(value.get("@graph"), list):
+            raise CriticalError(
+                self._api.scrub(f"WITH cannot export the campaign {name!r}: HTTP {reply.status_code} {error_text(reply)}")
+            )
+        return {(str(one["target"]["source"]), str(one["body"])) for one in value["@graph"]}
+
+    def load_terms(self, thesaurus: str, terms: Mapping[str, tuple[str, str]]) -> int:
+        """Put terms, URI → (label, description), into a thesaurus of ours, which is made if need be; how many were new.
+
+        A tag whose term has no description cannot be imported (§3.6).
+        """
+        self._log_in(unless=None)
+        reply = self._api.request("GET", "/thesaurus/listTerms", params={"thesaurusName": thesaurus})
+        if not reply.ok:
+            form = {"name": thesaurus, "version": THESAURUS_VERSION, "label": thesaurus, "vocType": "thesaurus"}
+            self._json("POST", "/thesaurus/createEmptyThesaurus", params=form)
+        try:
+            known = {str(one.get("uri")) for one in reply.json() if isinstance(one, dict)} if reply.ok else set()
+        except ValueError:
+            raise TransientError(f"WITH GET /thesaurus/listTerms: no list of the terms of {thesaurus!r}") from None
+        if new := [(uri, *words) for uri, words in terms.items() if uri not in known]:
+            text = io.StringIO()
+            csv.writer(text).writerows(new)
+            self._json(
+                "POST",
+                "/thesaurus/populateCustomThesaurus",
+                params={"thesaurusName": thesaurus, "thesaurusVersion": THESAURUS_VERSION},
+                files={"file": ("terms.csv", text.getvalue().encode(), "text/csv")},
+                whatever_body=True,
+            )
+        return len(new)
+
+    def import_tags(self, name: str, document: Mapping[str, Any], *, timeout_s: float) -> tuple[int, int]:
+        """Import annotations into a campaign and wait for the end: how many the platform has taken, and refused (§3.6).
+
+        They are sent once: the platform does not recognise repeats. When the reply is lost it is looked whether an import
+        has begun. Raises TransientError when none has, when another one is under way, or when it has not ended in time;
+        what is there by then tells `campaign_tags`.
+        """
+        runs = self._import_runs(name)
+        recent = [one for one in runs.values() if one["status"] == "IMPORTING" and _age_s(one) < timeout_s]
+        if recent:
+            raise TransientError(f"WITH is importing into the campaign {name!r} already; try again when that has ended")
+        self._begin_import(name, document)
+        deadline, begun_by = time.monotonic() + timeout_s, time.monotonic() + BEGINS_WITHIN_S
+        while True:
+            new = [one for uuid, one in self._import_runs(name).items() if uuid not in runs]
+            if new and new[0]["status"] != "IMPORTING":
+                return int(new[0]["successCount"]), int(new[0]["failedCount"])
+            if not new and time.monotonic() > begun_by:
+                raise TransientError(f"WITH has begun no import into the campaign {name!r}")
+            if time.monotonic() > deadline:
+                raise TransientError(f"WITH is still importing into the campaign {name!r} after {timeout_s:g} s")
+            time.sleep(POLL_S)
+
+    def _begin_import(self, name: str, document: Mapping[str, Any]) -> None:
+        """Send it; a reply that is lost or broken says nothing, and the list of imports is asked then."""
+        path, motivation = f"/campaign/{quote(name, safe='')}/importAnnotations", {"motivation": "Tagging"}
+        for _ in range(2):
+            self._log_in(unless=None)
+            seen = self._cookie
+            try:
+                reply = self._api.request("POST", path, retry=False, json=document, params=motivation)
+            except TransientError:
+                return
+            text = error_text(reply)
+            if NOT_LOGGED_IN not in text:
+                break
+            self._log_in(unless=seen)
+        if 400 <= reply.status_code < 500:
+            message = self._api.scrub(f"WITH POST {path}: HTTP {reply.status_code} {text}")
+            raise CriticalError(message) if reply.status_code in (401, 403) else PermanentError(message)
+
+    def _import_runs(self, name: str) -> dict[str, dict[str, Any]]:
+        """The imports of a campaign by their uuid."""
+        campaign = self._campaign(name)
+        if campaign is None:
+            raise PermanentError(f"WITH has no campaign {name!r}")
+        return {str(one["uuid"]): one for one in campaign.get("baseAnnotations") or ()}
+
+    def _campaign(self, name: str) -> dict[str, Any] | None:
+        """An unknown name is answered by `null` (§3.9)."""
+        reply = self._api.request("GET", "/campaign/getCampaignByName", params={"cname": name})
+        value = parsed(reply)
+        if not reply.ok or (value is None and reply.content.strip() not in (b"null", b"")):
+            raise TransientError(
+                self._api.scrub(f"WITH GET /campaign/getCampaignByName: HTTP {reply.status_code}, no campaign")
+            )
+        return value
+
     def _is_there(self, db_id: str, generator: str) -> bool:
         """Does the platform have an annotation with a contribution of this generator? What is not there is `null`."""
         reply = self._api.request("GET", f"/annotation/{db_id}")
@@ -162,6 +269,11 @@ class WithClient:
             if not reply.ok or not cookie:
                 raise CriticalError(f"WITH refuses the login of {self._login_form['email']}: {error_text(reply)}")
             self._cookie = cookie
+
+
+def _age_s(run: Mapping[str, Any]) -> float:
+    """How long ago an import has begun, by the platform's clock in milliseconds; one that died stays IMPORTING for ever."""
+    return time.time() - float(run.get("startedAt") or 0) / 1_000
 
 
 def tag_document(

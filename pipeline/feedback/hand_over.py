@@ -16,7 +16,7 @@ from pipeline.settings import Settings
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 TARGETS = ("with-campaign", "zooniverse", "label-studio")
-_WITH_MOST = 10_000  # annotations of one import: some 5 MB (contract §3.6)
+WITH_MOST = 10_000  # annotations of one import: some 5 MB (contract §3.6)
 # `#` hides a column from volunteers: what the model thinks must not sway them (contract §6.2).
 _MANIFEST = ("subject_reference", "europeana_id", "URI", "image", "question", "#concept", "#score", "#model", "#image_id")
 
@@ -65,8 +65,8 @@ def _check(target: str, budget: int, quota: int) -> None:
         raise CriticalError(
             f"--budget {budget}: Zooniverse takes {quota} subjects of a user; ask for less, or say --quota if yours was raised"
         )
-    if target == "with-campaign" and budget > _WITH_MOST:
-        raise CriticalError(f"--budget {budget}: one import of WITH takes {_WITH_MOST:,} annotations; ask for less")
+    if target == "with-campaign" and budget > WITH_MOST:
+        raise CriticalError(f"--budget {budget}: one import of WITH takes {WITH_MOST:,} annotations; ask for less")
 
 
 def campaign(chosen: Sequence[Candidate], vocabulary: Vocabulary, settings: Settings, run: Run) -> dict[str, Any]:
