@@ -14,6 +14,8 @@ from pipeline.errors import CriticalError
 from pipeline.model.heads import KernelHeads, LinearHeads
 from pipeline.model.runtime import keras
 
+WITH_PLACES = 4  # dimensions of activations: pictures, rows, columns, channels
+
 
 def small_network(side_px: int, concepts: int, *, width: int = 24) -> Any:
     """A plain convolutional network; `width` is the number of filters in its first block.
@@ -84,6 +86,14 @@ def cut(base: Any, where: str | int) -> tuple[Any, Any]:
             if isinstance(where, str):
                 raise CriticalError(f"{base.name} cannot be cut behind {where}: another way leads past it") from None
     raise CriticalError(f"{base.name} cannot be cut before its last {where} layers; fewer must be tuned")
+
+
+def pooled(trunk: Any) -> tuple[Any, Any]:
+    """(trunk, tail) that are parted behind the mean over all places, where nothing is left for a tail to do."""
+    k = keras()
+    mean = k.layers.GlobalAveragePooling2D()(trunk.output)
+    as_it_is = k.Input(mean.shape[1:])
+    return k.Model(trunk.input, mean, name="trunk"), k.Model(as_it_is, k.layers.Identity()(as_it_is))
 
 
 def frozen_backbone(

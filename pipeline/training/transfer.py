@@ -67,6 +67,8 @@ def transfer(
     try:
         weights = None if recipe.weights == "none" else settings.model_weights_file or "imagenet"
         trunk, tail = networks.cut(networks.pretrained(recipe.backbone, recipe.side_px, weights), recipe.tune_from or 0)
+        if recipe.tune_from == "" and recipe.pooling == "average":  # a fiftieth of what would have to be kept and read
+            trunk, tail = networks.pooled(trunk)
         chosen = folds[: recipe.networks or len(folds)]
         with _activations(trunk, pixels, recipe, settings) as views:
             fits = _Fits(views, truth, recipe, weights, resumed_in, tail)
@@ -200,7 +202,7 @@ class _Fits:
         inputs = k.Input(tail.input.shape[1:], name="activations")
         # Batch statistics of a few hundred pictures are worse than those that the backbone came with.
         last = tail(inputs, training=False)
-        average = layers.GlobalAveragePooling2D()(last)
+        average = layers.GlobalAveragePooling2D()(last) if len(last.shape) == networks.WITH_PLACES else last
         pooled = {
             "average": lambda: average,
             "maximum": lambda: layers.GlobalMaxPooling2D()(last),

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CriticalError
+from pipeline.model.networks import WITH_PLACES
 from pipeline.model.preprocessing import Pixels
 from pipeline.model.runtime import keras
-
-_WITH_PLACES = 4  # dimensions: pictures, rows, columns, channels
 
 
 def write_tflite(network: Any, path: Path, *, calibration: Pixels | None = None) -> None:
@@ -43,7 +42,7 @@ def _in_8_bits(folder: str, in_floats: bytes, calibration: Pixels) -> bytes:
 
     lite = tensorflow.lite
     tensors = lite.Interpreter(model_content=in_floats).get_tensor_details()
-    heads = [one["name"] for one in tensors if one["name"] and len(one["shape"]) < _WITH_PLACES]
+    heads = [one["name"] for one in tensors if one["name"] and len(one["shape"]) < WITH_PLACES]
     converter = lite.TFLiteConverter.from_saved_model(folder)
     converter.optimizations = [lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([picture[None]] for picture in calibration)
