@@ -1,7 +1,6 @@
 """Labels are put to the vote in a campaign of WITH, each once, whatever is lost on the way."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,11 @@ from pipeline.errors import CriticalError, TransientError
 from pipeline.feedback import ask as asking
 from pipeline.feedback.ask import Asked, ask, put_to_the_vote
 from pipeline.feedback.sample import Candidate
-from pipeline.sandbox import SandboxOptions
-from pipeline.sandbox.process import SandboxProcess, free_port
+from pipeline.sandbox.process import SandboxProcess
 from pipeline.settings import PROJECT_ROOT, Settings
 from pipeline.vocabulary import load_vocabulary
 from tests.conftest import NOW
-from tests.integration.labelled import labelled_run, settings_for, write_pictures
+from tests.integration.labelled import labelled_run, settings_for
 
 VOCABULARY = load_vocabulary(PROJECT_ROOT / "vocab" / "concepts.yaml", base_url="urn:test")
 RUN = Run("night", "museum", Selection("query", "*:*"), Scope("full"), NOW)
@@ -32,18 +30,9 @@ NAME = "fifties in the museum"
 IMPORT = "^/with/campaign/.*/importAnnotations"
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
-    folder = tmp_path_factory.mktemp("with")
-    write_pictures(folder / "collection")
-    options = SandboxOptions(
-        collection=folder / "collection",
-        state_dir=folder / "state",
-        vocabulary_path=PROJECT_ROOT / "vocab" / "concepts.yaml",
-        port=free_port(),
-    )
-    with SandboxProcess(options) as running:
-        yield running
+@pytest.fixture
+def platform(clean_server: SandboxProcess) -> SandboxProcess:
+    return clean_server
 
 
 @pytest.fixture
@@ -59,13 +48,11 @@ def settings(platform: SandboxProcess, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def campaign(platform: SandboxProcess, settings: Settings, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A new campaign; afterwards no fault is left."""
+def campaign(settings: Settings, request: pytest.FixtureRequest) -> str:
+    """A new campaign."""
     name = f"{NAME} {request.node.name}"[:80].replace("/", "-")
-    client = WithClient(settings)
-    client._json("POST", "/campaign/createEmptyCampaign", params={"campaignUserName": name})
-    yield name
-    platform.faults()
+    WithClient(settings)._json("POST", "/campaign/createEmptyCampaign", params={"campaignUserName": name})
+    return name
 
 
 def labels(count: int, concept: str = "painting", first: int = 0) -> list[Candidate]:
