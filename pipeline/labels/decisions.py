@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.datasets.schemas import LABELS, RECORD_LABELS
-from pipeline.domain.label import CEILINGS, CROWDED, Ceiling, ConceptRule, Decision, Thresholds, decide
+from pipeline.domain.label import CEILINGS, CROWDED, ConceptRule, Decision, Thresholds, decide
 from pipeline.errors import CriticalError
-from pipeline.labels.predictions import NO_KEYS, Keys, keys_of_images
+from pipeline.labels.held import PICTURES, Held
+from pipeline.labels.predictions import NO_KEYS, keys_of_images, keys_of_records
 from pipeline.labels.tables import filled_table, texts
 from pipeline.model.bundle import Bundle, Floats
 from pipeline.settings import Settings
@@ -52,8 +53,7 @@ class Decided:
 class Judge:
     """Decides on labels of one model under one policy.
 
-    `crowded` are the keys of pictures that stand at too many records, sorted; `providers` what labels of an institution's
-    pictures may become at most.
+    `held`: which pictures and records are held back (`held.held_back`).
     """
 
     concepts: Sequence[Concept]
@@ -61,12 +61,11 @@ class Judge:
     rights: frozenset[str]
     floor: float
     top: int
-    crowded: Keys = field(default_factory=lambda: NO_KEYS)
-    providers: Mapping[str, Ceiling] = field(default_factory=dict)
+    held: Held = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, bundle: Bundle, vocabulary: Vocabulary, policy: Policy, settings: Settings, *, crowded: Keys = NO_KEYS
+        cls, bundle: Bundle, vocabulary: Vocabulary, policy: Policy, settings: Settings, *, held: Held | None = None
     ) -> "Judge":
         """CriticalError when the vocabulary has lost a concept that the model knows."""
         if missing := [head.slug for head in bundle.heads if head.slug not in vocabulary.by_slug]:
@@ -78,13 +77,12 @@ class Judge:
             ConceptRule(
                 thresholds=Thresholds(None, head.thresholds.review) if head.slug in policy.abstain else head.thresholds,
                 has_public_uri=concept.body_uri is not None,
-                held_back=held[0] if (held := policy.held_back(concept)) else None,
+                held_back=why[0] if (why := policy.held_back(concept)) else None,
             )
             for head, concept in zip(bundle.heads, concepts, strict=True)
         ]
-        providers = {name: CEILINGS[most] for name, most in policy.provider_ceilings.items()}
         floor, top = settings.hidden_floor, settings.hidden_top
-        return cls(concepts, rules, policy.publishable_rights, floor, top, crowded, providers)
+        return cls(concepts, rules, policy.publishable_rights, floor, top, held or {})
 
     @cached_property
     def _cells(self) -> _Cells:
@@ -134,12 +132,15 @@ class Judge:
         return [found for found in columns.values() if len(found) > 1]
 
     def _ceilings(self, images: Sequence[Mapping[str, Any]]) -> Places:
-        """Of each image (n, 1) the place of its lowest ceiling in `_CEILINGS`."""
-        named = [_CEILINGS.index(self._of_institution(image)) for image in images]
-        places = np.array(named, np.intp).reshape(-1, 1)
-        if len(self.crowded):
+        """Of each image (n, 1) the place of its ceiling in `_CEILINGS`: a picture of many records, else its record's."""
+        places = np.zeros((len(images), 1), np.intp)
+        if any(most in self.held for most in CEILINGS):
+            records = keys_of_records(image["record_id"] for image in images)
+            for most, ceiling in CEILINGS.items():
+                places[np.isin(records, self.held.get(most, NO_KEYS))] = _CEILINGS.index(ceiling)
+        if PICTURES in self.held:
             keys = keys_of_images(image["image_id"] for image in images)
-            places[np.isin(keys, self.crowded)] = _CEILINGS.index(CROWDED)
+            places[np.isin(keys, self.held[PICTURES])] = _CEILINGS.index(CROWDED)
         return places
 
     def label_table(
@@ -201,11 +202,6 @@ class Judge:
             "images": pa.array(counts[record], pa.int32()),
         }
         return filled_table(RECORD_LABELS, arrays, columns)
-
-    def _of_institution(self, image: Mapping[str, Any]) -> Ceiling | None:
-        """By the institution's name where it is known, else by that of whoever has delivered the record."""
-        names = (image.get("institution", ""), image["provider"])
-        return next((self.providers[name] for name in names if name in self.providers), None)
 
     def _best_images(self, of: Places, scores: Floats, decided: Decided) -> Places:
         """Images by record, and within a record for each concept (n, c) by score, decision and place: the best one is last.

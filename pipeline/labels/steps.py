@@ -29,9 +29,9 @@ from pipeline.datasets.stage import (
 )
 from pipeline.domain.label import Decision
 from pipeline.domain.outcome import Outcome, OutcomeRow, Reason
-from pipeline.labels.crowded import crowded_keys
 from pipeline.labels.decisions import Judge
 from pipeline.labels.distribution import histogram_table
+from pipeline.labels.held import held_back
 from pipeline.labels.predictions import Seen, known_parts, publish_predictions, recall
 from pipeline.labels.reader import predicted, read_batches, usable_images
 from pipeline.labels.tables import filled_table, texts
@@ -44,7 +44,7 @@ from pipeline.quality.gates import check_parts
 from pipeline.reporting.progress import Progress
 from pipeline.reporting.report import PREDICTED_BY
 from pipeline.settings import Settings
-from pipeline.vocabulary import Policy, load_policy, load_vocabulary
+from pipeline.vocabulary import load_policy, load_vocabulary
 
 STAGE = "labels"
 OUTCOMES_OF_STAGE = outcomes_dataset(STAGE)
@@ -66,7 +66,7 @@ def plan_labels(run_key: str, *, settings: Settings) -> list[str]:
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     images = lake.parts(run, "images")
     groups = list(_together(images, settings.images_per_batch))
-    crowded = _crowded(lake, run, images, load_policy(settings.policy_file))
+    held = _held(lake, run, images, settings)
     batches = [
         {
             "images": [part.key for part in parts],
@@ -74,7 +74,7 @@ def plan_labels(run_key: str, *, settings: Settings) -> list[str]:
             "model": f"{bundle.folder}/bundle.json",
             "sha256": bundle.sha256,
             "known": known,
-            "crowded": crowded,
+            "held": held,
         }
         for parts, known in zip(groups, _known(lake, run, bundle, groups), strict=True)
     ]
@@ -93,15 +93,12 @@ def _known(lake: Lake, run: Run, bundle: Bundle, groups: Sequence[Sequence[Part]
     return known
 
 
-def _crowded(lake: Lake, run: Run, images: Sequence[Part], policy: Policy) -> str:
-    """The key of the list of pictures that stand at too many records; empty where the policy sets no bound."""
-    if policy.most_records_per_picture is None:
-        return ""
-    keys = [int(key) for key in crowded_keys(lake, run, images, policy.most_records_per_picture)]
+def _held(lake: Lake, run: Run, images: Sequence[Part], settings: Settings) -> str:
+    """The key of the list of pictures and records that are held back, named by what it holds."""
+    held = held_back(lake, run, images, load_policy(settings.policy_file), bits=settings.near_duplicate_bits)
+    keys = {name: [int(key) for key in found] for name, found in sorted(held.items())}
     digest = hashlib.sha256(json.dumps(keys).encode()).hexdigest()
-    key = f"{run.folder}/{STAGE}/crowded-{digest[:16]}.json"
-    lake.write_json(key, {"pictures": keys})
-    return key
+    return lake.write_json(f"{run.folder}/{STAGE}/held-{digest[:16]}.json", keys)
 
 
 def _together(parts: Sequence[Part], rows: int) -> Iterator[list[Part]]:
@@ -194,11 +191,8 @@ def _written(
     vocabulary = load_vocabulary(settings.vocabulary_file, base_url=settings.vocab_base)
     # The vocabulary that names the concepts is today's, not that of the training.
     columns = bundle.columns() | {"vocabulary_version": vocabulary.version} | run.columns()
-    policy, key = load_policy(settings.policy_file), batch.items["crowded"]
-    crowded = np.array(lake.read_json(key)["pictures"] if key else [], np.uint64)
-    judge = Judge.of(bundle, vocabulary, policy, settings, crowded=crowded)
-    if policy.provider_ceilings:
-        images = _with_institutions(lake, run, images)
+    held = {name: np.array(keys, np.uint64) for name, keys in lake.read_json(batch.items["held"]).items()}
+    judge = Judge.of(bundle, vocabulary, load_policy(settings.policy_file), settings, held=held)
     raw = seen.raw([image["image_id"] for image in images])
     scores = bundle.calibrated(raw)
     decided = judge.decide(images, scores)
@@ -214,16 +208,6 @@ def _written(
     }
     schemas = {**SCHEMAS, "features": features_schema(bundle.embedding_width, len(bundle.heads))}
     return {name: [lake.write_part(run, name, batch.number, table, schemas[name])] for name, table in tables.items()}
-
-
-def _with_institutions(lake: Lake, run: Run, images: Rows) -> Rows:
-    """The images with the institution that their record comes from; `provider` may be an aggregator."""
-    wanted = pa.array({image["record_id"] for image in images}, pa.string())
-    found: dict[str, str] = {}
-    for batch in lake.rows(run, "records", ["record_id", "data_provider"]):
-        some = batch.filter(pc.is_in(batch["record_id"], value_set=wanted))
-        found |= dict(zip(some["record_id"].to_pylist(), some["data_provider"].to_pylist(), strict=True))
-    return [image | {"institution": found.get(image["record_id"], "")} for image in images]
 
 
 def _features(bundle: Bundle, images: Rows, seen: Seen, columns: Mapping[str, Any]) -> Iterator[pa.Table]:

@@ -25,6 +25,7 @@ class Gate:
     vocabulary: Vocabulary
     tombstones: Tombstones
     rejected: frozenset[tuple[str, str]] = frozenset()  # (record, concept) that people have voted down
+    is_public: bool = True  # where it leads to: hidden labels go to a platform that shows them to nobody
     passed: Counter[str] = field(default_factory=Counter)  # new statements of this run, by institution
     _held: dict[str, str] = field(default_factory=dict)  # what the policy says of a concept: words are looked for once
 
@@ -34,9 +35,12 @@ class Gate:
             return f"{Reason.TAKEN_DOWN}: the record or its provider was forgotten"
         if (record_id, slug) in self.rejected:
             return f"{Reason.HELD_BACK}: people have rejected it"
-        ceilings = self.policy.provider_ceilings
-        if Decision.HIDDEN in (ceilings.get(of.data_provider), ceilings.get(of.provider)):
-            return f"{Reason.PROVIDER_HIDDEN}: labels on records of {of.data_provider or of.provider} stay in the house"
+        if ceiling := self.policy.ceiling(of.data_provider, of.provider):
+            name, most = ceiling
+            if most == Decision.HIDDEN:
+                return f"{Reason.PROVIDER_HIDDEN}: labels on records of {name} stay in the house"
+            if self.is_public:
+                return f"{Reason.HELD_BACK}: provider_ceilings lets labels on records of {name} go to people at most"
         if slug not in self._held:
             held = self.policy.held_back(self.vocabulary.by_slug[slug])
             self._held[slug] = f"{held[0]}: {held[1]}" if held else ""

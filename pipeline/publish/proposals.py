@@ -213,7 +213,7 @@ def planners(lake: Lake, run: Run, engine: Engine, settings: Settings, *, approv
     in_force = (str(released["name"]), str(released["version"])) if released else None
     providers = _providers_of(lake, run)
     for kind, target in targets(settings).items():
-        gate = Gate(policy, vocabulary, taken_down, rejected)
+        gate = Gate(policy, vocabulary, taken_down, rejected, is_public=kind != with_hidden.KIND)
         yield Planner(lake, run, kind, target, engine, gate, providers, in_force, most_unseen)
 
 

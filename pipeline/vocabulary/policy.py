@@ -33,6 +33,11 @@ class Policy:
     provider_ceilings: Mapping[str, str] = field(default_factory=dict)
     most_records_per_picture: int | None = None
 
+    def ceiling(self, *providers: str) -> tuple[str, str] | None:
+        """Of a record's institution and aggregator the one with the lowest ceiling, and that: `hidden` is below `review`."""
+        found = [(name, self.provider_ceilings[name]) for name in providers if name in self.provider_ceilings]
+        return min(found, key=lambda one: CEILINGS[one[1]].most.strength, default=None)
+
     def held_back(self, concept: Concept) -> tuple[Reason, str] | None:
         """Why no label of this concept leaves: the reason and it in words; None when the policy lets it pass."""
         if concept.slug in self.excluded_concepts:

@@ -48,7 +48,7 @@ class Engine:
 @pytest.fixture(scope="module", autouse=True)
 def engine() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predictor, "open_engine", lambda *_: Engine())
+        patch.setattr(predictor, "open_engine", lambda *_, **__: Engine())
         yield
 
 

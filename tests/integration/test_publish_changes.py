@@ -120,6 +120,7 @@ def test_what_stands_on_a_record_that_is_gone_is_deleted(settings, server, ids):
         ("allowed_concepts: [map]", "not_allowed"),
         ("blocked_terms: {contested: {en: [painting]}}", "blocked_term"),
         ("provider_ceilings: {City Archive: hidden}", "provider_hidden"),
+        ("provider_ceilings: {City Archive: review}", "held_back"),
     ],
 )
 def test_the_policy_of_today_stops_at_the_door_and_takes_back_what_stands(settings, server, ids, line, reason):

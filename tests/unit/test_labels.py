@@ -15,7 +15,8 @@ from pipeline.domain.label import ConceptRule, Thresholds, decide
 from pipeline.domain.outcome import KEPT_IN_HOUSE, Reason
 from pipeline.errors import CriticalError
 from pipeline.labels.decisions import Judge
-from pipeline.labels.predictions import keys_of_images
+from pipeline.labels.held import PICTURES
+from pipeline.labels.predictions import keys_of_images, keys_of_records
 from pipeline.model.bundle import Bundle, ConceptHead
 from pipeline.settings import Settings
 from pipeline.vocabulary import Concept, Policy, Vocabulary, load_policy, load_vocabulary
@@ -131,29 +132,26 @@ def test_rights_outside_the_policy_hold_back_publication(vocabulary: Vocabulary,
         ("hidden", {"painting": ("hidden", "provider_hidden"), "map": ("hidden", "provider_hidden")}),
     ],
 )
-def test_what_a_provider_s_labels_may_become_at_most_is_for_that_provider_alone(
+def test_what_labels_of_a_record_may_become_at_most_is_for_that_record_alone(
     vocabulary: Vocabulary, most: str, expected: dict[str, tuple[str, str]]
 ) -> None:
-    limited = judge(vocabulary, Policy(frozenset(), frozenset(), OPEN, provider_ceilings={"City Archive": most}))
-    held = decided(limited, 0.99, 0.6, 0.01, provider="City Archive")
+    limited = replace(judge(vocabulary), held={most: keys_of_records(["/1/held"])})
+    held = decided(limited, 0.99, 0.6, 0.01, record_id="/1/held")
     assert {name: held[name] for name in expected} == expected and held["house-style"] == ("drop", "below_floor")
-    assert decided(limited, 0.99, 0.6, 0.01, provider="Museum")["painting"] == ("publish", "threshold")
-    # The institution counts, whoever has delivered the record.
-    aggregated = decided(limited, 0.99, 0.6, 0.01, provider="Museum", institution="City Archive")
-    assert aggregated["painting"] == expected["painting"]
+    assert decided(limited, 0.99, 0.6, 0.01)["painting"] == ("publish", "threshold")
 
 
 def test_hidden_labels_of_an_institution_or_of_a_shared_picture_leave_for_nobody(vocabulary: Vocabulary) -> None:
-    policy = Policy(frozenset(), frozenset(), OPEN, provider_ceilings={"City Archive": "hidden"})
-    found = decided(judge(vocabulary, policy), 0.3, 0.6, 0.99, provider="City Archive")
-    crowded = replace(judge(vocabulary), crowded=keys_of_images([IMAGE["image_id"]]))
+    of_institution = replace(judge(vocabulary), held={"hidden": keys_of_records([IMAGE["record_id"]])})
+    found = decided(of_institution, 0.3, 0.6, 0.99)
+    crowded = replace(judge(vocabulary), held={PICTURES: keys_of_images([IMAGE["image_id"]])})
     for decision, why in (*found.values(), *decided(crowded, 0.3, 0.6, 0.99).values()):
         assert decision == "hidden" and Reason(why) in KEPT_IN_HOUSE
 
 
 def test_a_record_s_own_picture_decides_before_one_of_many_records(vocabulary: Vocabulary) -> None:
     images = [IMAGE, IMAGE | {"image_id": "ff" * 32}]
-    of = replace(judge(vocabulary), crowded=keys_of_images([IMAGE["image_id"]]))
+    of = replace(judge(vocabulary), held={PICTURES: keys_of_images([IMAGE["image_id"]])})
     scores = np.array([[0.95, 0.0, 0.0], [0.85, 0.0, 0.0]], dtype=np.float32)
     row = of.record_table(images, scores, of.decide(images, scores), COLUMNS).to_pylist()[0]
     assert (row["image_id"], row["decision"], row["why"]) == ("ff" * 32, "publish", "threshold")

@@ -81,6 +81,14 @@ def test_a_policy_that_cannot_be_meant_names_file_and_field(tmp_path: Path, line
     assert words in str(caught.value)
 
 
+def test_of_institution_and_aggregator_the_lower_ceiling_holds_under_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(f"{FILE}provider_ceilings: {{Museum: review, Aggregator: hidden}}\n")
+    policy = load_policy(tmp_path / "policy.yaml")
+    assert policy.ceiling("Museum", "Other") == ("Museum", "review")
+    assert policy.ceiling("Museum", "Aggregator") == ("Aggregator", "hidden")
+    assert policy.ceiling("Archive", "") is None
+
+
 def test_what_a_policy_does_not_name_it_does_not_bound(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(FILE)
     policy = load_policy(tmp_path / "policy.yaml")
