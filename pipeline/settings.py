@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     with_generator: str = "enrichment hidden labels"  # no campaign's name may be its ending
     with_collection: str = "enrichment"  # its name on the platform, unique across all owners
     with_thesaurus: str = "enrichment"  # its name there: the terms that people are asked about
-    with_import_timeout_s: float = Field(default=1_800.0, gt=0)  # for one import into a campaign
+    with_import_timeout_s: float = Field(default=1_800.0, gt=0, le=18_000)  # for one import into a campaign
 
     # Harvest.
     harvest_pages_per_part: int = Field(default=50, ge=1)  # a checkpoint, and a part, every so many pages of 100

@@ -224,9 +224,12 @@ def ask_people(
     if not yes:
         out.print(f"{asked.chosen - asked.there:,} would be imported; nothing is done without --yes")
         return
-    out.print(f"{asked.imported:,} are imported, {asked.refused:,} refused, {len(asked.missing):,} are not there afterwards")
+    looked = f"it could not be looked at: {asked.unchecked}" if asked.unchecked else f"{len(asked.missing):,} are not there"
+    out.print(f"{asked.imported:,} are imported, {asked.refused:,} refused; afterwards {looked}", markup=False, soft_wrap=True)
     for record, body in asked.missing[:SHOWN]:
         out.print(f"  {record} {body}", highlight=False, soft_wrap=True)
+    if asked.missing or asked.unchecked:
+        raise typer.Exit(1)
 
 
 @feedback.command("withdraw")

@@ -127,9 +127,12 @@ def train(
         if report is not None:
             from pipeline.training.evaluation_report import report_held_out
 
-            written = report_held_out(name, trained.bundle.version, collection, report, settings=settings)
-            where = f"the evaluation is {report / 'index.html'}" if written else "no picture is held out to be evaluated"
-            out.print(where, highlight=False, soft_wrap=True)
+            try:
+                written = report_held_out(name, trained.bundle.version, collection, report, settings=settings)
+                where = f"the evaluation is {report / 'index.html'}" if written else "no picture is held out to be evaluated"
+            except (EnrichmentError, OSError) as problem:  # what became of the version goes before
+                where = f"the evaluation could not be written: {problem}"
+            out.print(where, markup=False, highlight=False, soft_wrap=True)
     if engines and not trained.known:
         from pipeline.training.serving import choose_engine
 

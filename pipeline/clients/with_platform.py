@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from pipeline.clients.http import ApiSession, error_text, parsed
+from pipeline.clients.http import ApiSession, decoded, error_text, parsed
 from pipeline.clients.metering import Metering
 from pipeline.errors import CriticalError, PermanentError, TransientError
 from pipeline.settings import Settings
@@ -21,6 +21,7 @@ IDS_PER_IMPORT = 5_000
 QUIET_S = 3.0
 LONGEST_IMPORT_S = 600.0
 BEGINS_WITHIN_S = 10.0  # after a lost reply: until an import is on the campaign's list
+DEAD_AFTER_S = 6 * 3_600.0  # an import that has not ended by then never will: longer than any wait for one
 THESAURUS_VERSION = "1"
 
 
@@ -136,31 +137,27 @@ class WithClient:
     def campaign_tags(self, name: str) -> set[tuple[str, str]]:
         """(record, body URI) of all tags of a campaign, published or not, as its export has them (§3.7).
 
-        Raises CriticalError where the platform cannot export the campaign.
+        Raises CriticalError where the platform cannot export the campaign, TransientError for passing trouble.
         """
         form = {"campaignName": name, "europeanaModelExport": "false", "filterForPublish": "false"}
-        reply = self._api.request("GET", "/annotation/exportCampaignAnnotations", params=form)
-        value = parsed(reply)
-        if not reply.ok or value is None or not isinstance(value.get("@graph"), list):
-            raise CriticalError(
-                self._api.scrub(f"WITH cannot export the campaign {name!r}: HTTP {reply.status_code} {error_text(reply)}")
-            )
-        return {(str(one["target"]["source"]), str(one["body"])) for one in value["@graph"]}
+        value = self._read("/annotation/exportCampaignAnnotations", form, f"export the campaign {name!r}")
+        graph = value.get("@graph") if isinstance(value, dict) else value  # before November 2023 it was a plain array
+        if not isinstance(graph, list):
+            raise CriticalError(f"WITH's export of the campaign {name!r} has no annotations in it")
+        return {(str(one["target"]["source"]), str(one["body"])) for one in graph}
 
     def load_terms(self, thesaurus: str, terms: Mapping[str, tuple[str, str]]) -> int:
         """Put terms, URI → (label, description), into a thesaurus of ours, which is made if need be; how many were new.
 
-        A tag whose term has no description cannot be imported (§3.6).
+        A tag whose term has no description cannot be imported (§3.6). To make a thesaurus takes the right to make campaigns.
         """
         self._log_in(unless=None)
-        reply = self._api.request("GET", "/thesaurus/listTerms", params={"thesaurusName": thesaurus})
-        if not reply.ok:
-            form = {"name": thesaurus, "version": THESAURUS_VERSION, "label": thesaurus, "vocType": "thesaurus"}
-            self._json("POST", "/thesaurus/createEmptyThesaurus", params=form)
-        try:
-            known = {str(one.get("uri")) for one in reply.json() if isinstance(one, dict)} if reply.ok else set()
-        except ValueError:
-            raise TransientError(f"WITH GET /thesaurus/listTerms: no list of the terms of {thesaurus!r}") from None
+        if thesaurus not in self._thesauri():
+            self._make_thesaurus(thesaurus)
+        listed = self._read("/thesaurus/listTerms", {"thesaurusName": thesaurus}, f"list the terms of {thesaurus!r}")
+        known = {str(one.get("uri")) for one in listed if isinstance(one, dict)} if isinstance(listed, list) else None
+        if known is None:
+            raise TransientError(f"WITH GET /thesaurus/listTerms: no list of the terms of {thesaurus!r}")
         if new := [(uri, *words) for uri, words in terms.items() if uri not in known]:
             text = io.StringIO()
             csv.writer(text).writerows(new)
@@ -173,46 +170,89 @@ class WithClient:
             )
         return len(new)
 
+    def _make_thesaurus(self, name: str) -> None:
+        """Once: whether a lost reply has made it says the list."""
+        form = {"name": name, "version": THESAURUS_VERSION, "label": name, "vocType": "thesaurus"}
+        try:
+            reply = self._api.request("POST", "/thesaurus/createEmptyThesaurus", retry=False, params=form)
+            why = f"HTTP {reply.status_code} {error_text(reply)}"
+        except TransientError as error:
+            why = str(error)
+        if name not in self._thesauri():
+            raise PermanentError(self._api.scrub(f"WITH has not made the thesaurus {name!r}: {why}"))
+
+    def _thesauri(self) -> set[str]:
+        found = self._read("/thesaurus/listVocabularies", {}, "list its thesauri")
+        if not isinstance(found, list):
+            raise TransientError("WITH GET /thesaurus/listVocabularies: no list")
+        return {str(one.get("name")) for one in found if isinstance(one, dict)}
+
+    def _read(self, path: str, form: Mapping[str, str], what: str) -> Any:
+        """Any JSON; CriticalError for what the platform says it cannot do, TransientError for gateways and broken replies."""
+        reply = self._api.request("GET", path, params=dict(form))
+        message = self._api.scrub(f"WITH cannot {what}: HTTP {reply.status_code} {error_text(reply)}")
+        if reply.status_code == 429 or reply.status_code in (502, 503, 504):
+            raise TransientError(message)
+        try:
+            value = decoded(reply.content)
+        except (ValueError, RecursionError):
+            raise TransientError(message) from None
+        if not reply.ok:
+            raise CriticalError(message)
+        return value
+
+    def check_no_import(self, name: str) -> None:
+        """TransientError when an import into a campaign is under way: what it brings is not among its tags yet.
+
+        One that the platform has given up stays on its list as it was; after some hours it counts as that (§3.6).
+        """
+        if any(one["status"] == "IMPORTING" and _age_s(one) < DEAD_AFTER_S for one in self._import_runs(name).values()):
+            raise TransientError(
+                f"WITH is importing into the campaign {name!r}; try again when that has ended, or if it never does after "
+                f"{DEAD_AFTER_S / 3600:g} hours"
+            )
+
     def import_tags(self, name: str, document: Mapping[str, Any], *, timeout_s: float) -> tuple[int, int]:
         """Import annotations into a campaign and wait for the end: how many the platform has taken, and refused (§3.6).
 
         They are sent once: the platform does not recognise repeats. When the reply is lost it is looked whether an import
-        has begun. Raises TransientError when none has, when another one is under way, or when it has not ended in time;
-        what is there by then tells `campaign_tags`.
+        has begun. Raises TransientError when none has, or when it has not ended in time: before anything is sent again
+        `check_no_import` and `campaign_tags` must say what came of it.
         """
         runs = self._import_runs(name)
-        recent = [one for one in runs.values() if one["status"] == "IMPORTING" and _age_s(one) < timeout_s]
-        if recent:
-            raise TransientError(f"WITH is importing into the campaign {name!r} already; try again when that has ended")
-        self._begin_import(name, document)
+        told = self._begin_import(name, document)
         deadline, begun_by = time.monotonic() + timeout_s, time.monotonic() + BEGINS_WITHIN_S
         while True:
             new = [one for uuid, one in self._import_runs(name).items() if uuid not in runs]
+            if len(new) > 1:
+                raise TransientError(f"somebody else is importing into the campaign {name!r}, too; try again later")
             if new and new[0]["status"] != "IMPORTING":
                 return int(new[0]["successCount"]), int(new[0]["failedCount"])
             if not new and time.monotonic() > begun_by:
-                raise TransientError(f"WITH has begun no import into the campaign {name!r}")
+                raise TransientError(f"WITH has begun no import into the campaign {name!r}: {told}")
             if time.monotonic() > deadline:
                 raise TransientError(f"WITH is still importing into the campaign {name!r} after {timeout_s:g} s")
             time.sleep(POLL_S)
 
-    def _begin_import(self, name: str, document: Mapping[str, Any]) -> None:
-        """Send it; a reply that is lost or broken says nothing, and the list of imports is asked then."""
+    def _begin_import(self, name: str, document: Mapping[str, Any]) -> str:
+        """Send it, and say what was answered; a reply that is lost or broken says nothing of what has begun."""
         path, motivation = f"/campaign/{quote(name, safe='')}/importAnnotations", {"motivation": "Tagging"}
         for _ in range(2):
             self._log_in(unless=None)
             seen = self._cookie
             try:
                 reply = self._api.request("POST", path, retry=False, json=document, params=motivation)
-            except TransientError:
-                return
-            text = error_text(reply)
-            if NOT_LOGGED_IN not in text:
+            except TransientError as error:
+                return str(error)
+            message = self._api.scrub(f"WITH POST {path}: HTTP {reply.status_code} {error_text(reply)}")
+            if NOT_LOGGED_IN not in message:
                 break
             self._log_in(unless=seen)
+        if reply.is_redirect or reply.status_code in (401, 403) or NOT_LOGGED_IN in message:
+            raise CriticalError(message)
         if 400 <= reply.status_code < 500:
-            message = self._api.scrub(f"WITH POST {path}: HTTP {reply.status_code} {text}")
-            raise CriticalError(message) if reply.status_code in (401, 403) else PermanentError(message)
+            raise PermanentError(message)
+        return message
 
     def _import_runs(self, name: str) -> dict[str, dict[str, Any]]:
         """The imports of a campaign by their uuid."""
@@ -223,13 +263,8 @@ class WithClient:
 
     def _campaign(self, name: str) -> dict[str, Any] | None:
         """An unknown name is answered by `null` (§3.9)."""
-        reply = self._api.request("GET", "/campaign/getCampaignByName", params={"cname": name})
-        value = parsed(reply)
-        if not reply.ok or (value is None and reply.content.strip() not in (b"null", b"")):
-            raise TransientError(
-                self._api.scrub(f"WITH GET /campaign/getCampaignByName: HTTP {reply.status_code}, no campaign")
-            )
-        return value
+        value = self._read("/campaign/getCampaignByName", {"cname": name}, f"show the campaign {name!r}")
+        return value if isinstance(value, dict) else None
 
     def _is_there(self, db_id: str, generator: str) -> bool:
         """Does the platform have an annotation with a contribution of this generator? What is not there is `null`."""
@@ -272,7 +307,7 @@ class WithClient:
 
 
 def _age_s(run: Mapping[str, Any]) -> float:
-    """How long ago an import has begun, by the platform's clock in milliseconds; one that died stays IMPORTING for ever."""
+    """How long ago an import has begun; it is told in milliseconds, by the platform's clock."""
     return time.time() - float(run.get("startedAt") or 0) / 1_000
 
 

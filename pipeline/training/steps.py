@@ -135,9 +135,9 @@ def train(
 
 def _learnable(collection: Collection, vocabulary: Vocabulary, recipe: Recipe, settings: Settings) -> LabelledImages:
     """The collection's pictures; of those that would leak what is held out the labels are unknown."""
-    if (width := settings.features_width) and width > (count := sum(row.split == "train" for row in collection.rows)):
-        raise CriticalError(f"FEATURES_WIDTH={width}: {count} training pictures give no more components")
     images = load_images(collection, vocabulary, side_px=recipe.side_px, settings=settings)
+    if (width := settings.features_width) and width > (count := int((images.splits == "train").sum())):
+        raise CriticalError(f"FEATURES_WIDTH={width}: {count} training pictures give no more components")
     images, leaks = nothing_held_out_is_learned(images, settings.near_duplicate_bits)
     if leaks:
         problem = "training pictures that belong to, or look like, held-out ones: nothing is learned from them"

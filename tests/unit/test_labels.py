@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.domain.label import ConceptRule, Thresholds, decide
 from pipeline.domain.outcome import KEPT_IN_HOUSE, Reason
 from pipeline.errors import CriticalError
+from pipeline.labels import held
 from pipeline.labels.decisions import Judge
 from pipeline.labels.held import PICTURES
 from pipeline.labels.predictions import keys_of_images, keys_of_records
@@ -147,6 +148,35 @@ def test_hidden_labels_of_an_institution_or_of_a_shared_picture_leave_for_nobody
     crowded = replace(judge(vocabulary), held={PICTURES: keys_of_images([IMAGE["image_id"]])})
     for decision, why in (*found.values(), *decided(crowded, 0.3, 0.6, 0.99).values()):
         assert decision == "hidden" and Reason(why) in KEPT_IN_HOUSE
+
+
+@pytest.mark.parametrize(
+    ("records", "each", "most", "crowded"),
+    [(30, 2, 20, 60), (100, 3, 20, 300), (200, 1, 41, 200), (200, 1, 199, 200), (20, 2, 20, 0)],
+)
+def test_a_crowd_is_counted_whole_however_many_pictures_and_records_it_has(
+    monkeypatch: pytest.MonkeyPatch, records: int, each: int, most: int, crowded: int
+) -> None:
+    """All with one hash but for one picture more, which is plain: of that hashes say nothing."""
+    count = records * each
+    keys = np.arange(1, count + 2, dtype=np.uint64)
+    of = np.append(np.repeat(np.arange(records), each), 0).astype(np.uint64)
+    looks = np.array([(True, 0x0F0F0F0F0F0F0F0F)] * count + [(False, count + 1)], held._LOOK)
+    monkeypatch.setattr(held, "_standing", lambda *_: (keys, of, looks))
+    found = held.crowded_keys(None, [], most, bits=3)  # type: ignore[arg-type]
+    assert found.tolist() == list(range(1, crowded + 1))
+
+
+def test_pictures_whose_hashes_differ_in_a_few_bits_are_one_crowd_and_those_of_a_chain_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = 0x0F0F0F0F0F0F0F0F
+    chain = [first ^ (2 ** (3 * step) - 1) for step in range(6)]  # each three bits from the one before
+    looks = np.array([(True, look) for look in chain], held._LOOK)
+    own = np.arange(6, dtype=np.uint64)
+    monkeypatch.setattr(held, "_standing", lambda *_: (own, own, looks))
+    assert held.crowded_keys(None, [], 2, bits=3).tolist() == [1, 2, 3, 4]  # type: ignore[arg-type]
+    assert held.crowded_keys(None, [], 3, bits=3).tolist() == []  # type: ignore[arg-type]
 
 
 def test_a_record_s_own_picture_decides_before_one_of_many_records(vocabulary: Vocabulary) -> None:
