@@ -15,8 +15,8 @@ RECIPE = """
 kind: scratch
 side_px: 48
 width: 12
-epochs: 30
-batch_size: 32
+epochs: 40
+batch_size: 16
 learning_rate: 0.002
 folds: 2
 seed: 7
