@@ -212,8 +212,11 @@ def test_killed_at_random_moments_it_ends_with_nothing_left(settings, platform):
     publish(settings, labelled_run(settings, paintings(250)))
     assert len(standing(platform)) == 250
     platform.faults(
-        {"route": ANNOTATIONS, "fault": "lost-reply", "rate": 0.05}, {"route": ANNOTATIONS, "fault": "503", "rate": 0.05}
+        {"route": ANNOTATIONS, "fault": "lost-reply", "rate": 0.05},
+        {"route": ANNOTATIONS, "fault": "503", "rate": 0.05},
+        {"route": ANNOTATIONS, "fault": "slow", "seconds": 0.15},  # so that there is something to be killed on any machine
     )
+    settings = settings.model_copy(update={"publish_concurrency": 8})
     command = [sys.executable, "-m", "pipeline", "withdraw", "--model", "default", "--yes"]
     environment = {**os.environ, **_environment(settings)}
     rng, cut_off = random.Random(5), 0
