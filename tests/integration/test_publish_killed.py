@@ -21,7 +21,7 @@ from tests.integration.labelled import labelled_run, paintings, release, setting
 from tests.integration.pictures import Command
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "4"))
-STATEMENTS = 40 * KILLS
+STATEMENTS = 80 * KILLS
 INDEX_LAG_S = 0.5
 FAULTS = [
     {"route": "^/europeana/annotation", "fault": "lost-reply", "rate": 0.02, "method": "POST"},
