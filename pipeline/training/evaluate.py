@@ -28,9 +28,8 @@ from pipeline.training.compare import Judged, compared
 from pipeline.training.dataset import LabelledImages, load_rows
 from pipeline.training.failures import worst_failures
 from pipeline.training.providers import Part, by_provider, drop_to_unseen
+from pipeline.training.splits import HELD_OUT
 from pipeline.vocabulary import Vocabulary, load_vocabulary
-
-COMPARED = ("test", "unseen")  # held out both; the second from providers that no training picture comes from
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -120,7 +119,7 @@ def evaluated_model(
         "split": chosen,
         **judge(bundle, scores, images.truth, vocabulary, raw=raw),
         "per_provider": by_provider([row.owner for row in kept], part),
-        "unseen": drop_to_unseen(slugs, sides["test"], sides["unseen"]) if set(sides) == set(COMPARED) else None,
+        "unseen": drop_to_unseen(slugs, sides["test"], sides["unseen"]) if set(sides) == set(HELD_OUT) else None,
         "failures": worst_failures(slugs, part, kept),
     }
     if other is not None and (same := load(rows, other)) is not None:
@@ -258,15 +257,15 @@ def _part(bundle: Bundle, scores: Floats, truth: Truth) -> Part:
 
 def _sides(splits: npt.NDArray[np.str_], part: Part) -> dict[str, Part]:
     """The held-out pictures by split, where there are any."""
-    return {name: part.of(splits == name) for name in COMPARED if (splits == name).any()}
+    return {name: part.of(splits == name) for name in HELD_OUT if (splits == name).any()}
 
 
 def _rows_to_compare(collection: Collection, chosen: str) -> list[CollectionRow]:
     """The held-out rows that are still needed for the drop to unseen providers: none where they were chosen anyway."""
     splits = {row.split for row in collection.rows if row.image_file}
-    if chosen not in COMPARED or not splits.issuperset(COMPARED):
+    if chosen not in HELD_OUT or not splits.issuperset(HELD_OUT):
         return []
-    return [row for row in collection.rows if row.image_file and row.split in COMPARED and row.split != chosen]
+    return [row for row in collection.rows if row.image_file and row.split in HELD_OUT and row.split != chosen]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -20,8 +20,8 @@ from pipeline.reporting.explanation import explained
 from pipeline.settings import Settings
 from pipeline.training.dataset import LabelledImages
 from pipeline.training.evaluate import Evaluated, Floats, evaluated_model
+from pipeline.training.splits import HELD_OUT
 
-HELD_OUT = ("test", "unseen")
 EXPLAINED = 20  # pictures of each split, evenly over it
 NEAREST = 3  # training pictures that are named for each
 PROVIDERS_SHOWN = 60  # on the page; the JSON has all of them

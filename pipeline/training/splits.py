@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 TRAIN, TEST, UNSEEN = "train", "test", "unseen"
+HELD_OUT = (TEST, UNSEEN)  # the second from providers that no training picture comes from
 _HELD_OUT_FIRST = (UNSEEN, TEST, TRAIN, "")
 HELD_OUT_OF = 4  # one cluster in so many is held out, where the data say nothing
 FEWEST_PROVIDERS = 3  # a concept of fewer says nothing of unseen providers

@@ -25,8 +25,8 @@ class State:
         self._best: list[npt.NDArray[Any]] | None = None
         self.restored = path is not None and path.is_file()
         if self.restored and path is not None:
+            self.epochs = epochs_in(path)
             with np.load(path) as file:
-                self.epochs = epochs_in(path)
                 self._set(self._variables, [file[f"now{number}"] for number in range(len(self._variables))])
                 if "best0" in file:
                     self._best = [file[f"best{number}"] for number in range(len(learner.variables))]

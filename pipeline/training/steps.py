@@ -45,11 +45,11 @@ from pipeline.training.evaluate import basic_figures, predict
 from pipeline.training.fit import Fitted, fit
 from pipeline.training.gate import Verdict, hold_against
 from pipeline.training.recipes import Recipe, load_recipe, on_backbone
+from pipeline.training.splits import HELD_OUT
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 
 log = structlog.get_logger()
 
-HELD_OUT = ("test", "unseen")
 # Settings that change what training gives: with other values another version is trained.
 _SETTINGS = (
     "target_precision",
@@ -126,7 +126,7 @@ def train(
     check_sound(fitted.network, concepts=len(images.slugs), side_px=recipe.side_px, preprocessing_version=PREPROCESSING_VERSION)
     version = models.reserve(engine, name, now)
     bundle = _stored(store, learned_from, fitted, recipe, name, version, dataset_id, vocabulary, settings)
-    trained = _registered(engine, store, bundle, images, fitted, collection, vocabulary, settings, now)
+    trained = _made_version(engine, store, bundle, images, fitted, collection, vocabulary, settings, now)
     if trained.released:
         models.release(engine, name, version)
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -145,7 +145,7 @@ def _learnable(collection: Collection, vocabulary: Vocabulary, recipe: Recipe, s
     return images
 
 
-def _registered(
+def _made_version(
     engine: Engine,
     store: ObjectStore,
     bundle: Bundle,
@@ -167,7 +167,7 @@ def _registered(
     verdict = _verdict(scored, Predictor(store, old), collection, vocabulary, settings) if old is not None else None
     told = {slug: int((learned_from.truth[:, place] == 1).sum()) for place, slug in enumerate(learned_from.slugs)}
     card = model_card(bundle, verdict, vocabulary, learned_from=told, data=_card_of(collection.folder))
-    _register(engine, store, bundle, card, verdict, now)
+    _put_on_record(engine, store, bundle, card, verdict, now)
     return Trained(bundle, verdict)
 
 
@@ -326,7 +326,9 @@ def _cross_validated(bundle: Bundle, train_split: LabelledImages, fitted: Fitted
     return basic_figures(bundle, scores, truth) | {"folds": folds}
 
 
-def _register(engine: Engine, store: ObjectStore, bundle: Bundle, card: str, verdict: Verdict | None, now: datetime) -> None:
+def _put_on_record(
+    engine: Engine, store: ObjectStore, bundle: Bundle, card: str, verdict: Verdict | None, now: datetime
+) -> None:
     store.put_bytes(f"{bundle.folder}/card.md", card.encode())
     key = save_bundle(store, bundle)
     summary = _without_concepts(bundle.metrics)
